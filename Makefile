@@ -1,0 +1,62 @@
+# Very Deep: the book and its checks. `make` alone lists what there is.
+# Every path is relative and console scripts are not used (their first line cannot hold a
+# space), so a clone works wherever it lies.
+
+PYTHON ?= python3
+PORT ?= 8000
+NB ?= notebooks/*.ipynb
+PY = .venv/bin/python
+
+INSTALLED = .venv/installed.stamp
+BUILT = _build/book.stamp
+BOOK_SOURCES = _config.yml _toc.yml $(shell find book vgglib -name '*.py' -o -path 'book/*' -type f) \
+	$(wildcard notebooks/*.ipynb benchmarks/recorded/*.json)
+
+.PHONY: help setup book test notebooks claims serve lint format address clean
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+help:  ## list these targets
+	@echo 'usage: make TARGET'
+	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/  \1\t\2/p' Makefile | expand -t 14
+
+setup: $(INSTALLED)  ## make .venv and install what is missing
+
+book: $(BUILT)  ## build the book into _build/html (warnings are errors)
+	@echo "The book is built. Landing page: _build/html/index.html"
+
+test: $(INSTALLED)  ## unit tests, every notebook re-executed and compared, the built book's checks
+	$(PY) -m pytest --nbval --nbval-current-env --nbval-cell-timeout=600
+
+notebooks: $(INSTALLED)  ## re-execute chapters in place: all, or NB=notebooks/01_architecture.ipynb
+	$(PY) tools/notebooks.py $(NB)
+	$(PY) tools/claims.py
+
+claims: $(INSTALLED)  ## write the table of book/claims.md from the marks in the chapters
+	$(PY) tools/claims.py
+
+serve: $(BUILT)  ## show the built book at http://127.0.0.1:8000 (or PORT=...)
+	$(PY) -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
+
+lint: $(INSTALLED)  ## check style and formatting
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+format: $(INSTALLED)  ## put code into the house style
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+address: $(INSTALLED)  ## move the course to another repository: URL=https://github.com/me/fork
+	$(PY) tools/set_address.py "$(URL)"
+
+clean:  ## remove the built book (the environment stays)
+	rm -rf _build
+
+$(INSTALLED): requirements.txt pyproject.toml
+	test -x $(PY) || $(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt -e .
+	touch $@
+
+$(BUILT): $(INSTALLED) $(BOOK_SOURCES)
+	$(PY) .venv/bin/jupyter-book build . -W --keep-going -n --all
+	touch $@

@@ -1,0 +1,60 @@
+"""What the book needs beyond Jupyter Book, done once a page has been read.
+
+- Figures get the alt text that ``vgglib.plots.show`` stored beside the picture.
+- A code cell tagged ``solution`` folds under a "Solution" line.
+- A code cell tagged ``claim-2-3`` can be linked as ``02_design.ipynb#claim-2-3``.
+- The Colab badge is drawn from a local file, so that reading needs no other host.
+"""
+
+import hashlib
+from base64 import b64decode
+from pathlib import PurePosixPath
+
+import nbformat
+from docutils import nodes
+
+BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
+LOCAL_BADGE = "/book/_static/colab-badge.svg"
+
+
+def alt_texts(notebook):
+    """Alt text of each stored PNG of a notebook, by the SHA-256 of the picture."""
+    alts = {}
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            alt = output.get("metadata", {}).get("image/png", {}).get("alt")
+            if alt:
+                picture = b64decode(output.data["image/png"])
+                alts[hashlib.sha256(picture).hexdigest()] = alt
+    return alts
+
+
+def finish_page(app, doctree):
+    """Apply the four changes above to a page (Sphinx's ``doctree-read`` event)."""
+    source = app.env.doc2path(app.env.docname)
+    alts = alt_texts(nbformat.read(source, 4)) if source.endswith(".ipynb") else {}
+    for image in doctree.findall(nodes.image):
+        if image["uri"] == BADGE:
+            image["uri"] = LOCAL_BADGE
+        # MyST-NB names a stored picture by the hash of its bytes.
+        alt = alts.get(PurePosixPath(image["uri"]).stem)
+        if alt:
+            image["alt"] = alt
+
+    anchors = app.env.metadata[app.env.docname].setdefault("myst_slugs", {})
+    for cell in doctree.findall(lambda node: node.get("nb_element") == "cell_code"):
+        tags = cell["cell_metadata"].get("tags", [])
+        for tag in tags:
+            if tag.startswith("claim-"):
+                cell["ids"].append(tag)
+                anchors[tag] = (cell.line, tag, tag)
+        if "solution" in tags:
+            cell["hide_mode"] = "all"
+            cell["prompt_show"] = "Show the solution"
+            cell["prompt_hide"] = "Hide the solution"
+
+
+def setup(app):
+    # Before Sphinx collects the images of the page.
+    app.connect("doctree-read", finish_page, priority=400)
+    return {"version": "1", "parallel_read_safe": True}

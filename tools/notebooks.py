@@ -1,0 +1,75 @@
+"""Re-execute chapters in place and write them so that only real changes show in a diff.
+
+    python tools/notebooks.py notebooks/01_architecture.ipynb ...
+
+Besides executing, it derives what follows from a cell's tags, so that authors tag little:
+
+- ``solution``: a code cell is folded in Colab and JupyterLab (the book folds it by itself);
+- ``widget``: its output is left empty, for a widget without kernel is dead, and not compared.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+LANGUAGE = {"name": "python", "file_extension": ".py", "pygments_lexer": "ipython3"}
+# Colab reads these to choose the machine; everything else a front end adds is dropped.
+KEPT_METADATA = ("accelerator", "colab")
+KEPT_CELL_METADATA = ("tags", "mystnb")
+
+
+def normalise(notebook):
+    """Bring an executed notebook, in place, to the one form that is committed; return it."""
+    kept = {key: notebook.metadata[key] for key in KEPT_METADATA if key in notebook.metadata}
+    notebook.metadata = nbformat.from_dict(
+        {**kept, "kernelspec": KERNEL, "language_info": LANGUAGE}
+    )
+    notebook.nbformat_minor = 5
+    for cell in notebook.cells:
+        metadata = {key: cell.metadata[key] for key in KEPT_CELL_METADATA if key in cell.metadata}
+        tags = metadata.get("tags", [])
+        if cell.cell_type == "code":
+            if "widget" in tags:
+                metadata["tags"] = sorted({*tags, "nbval-ignore-output"}, key=_widget_first)
+                cell.outputs = []
+            if "solution" in tags:
+                metadata["cellView"] = "form"
+                metadata["jupyter"] = {"source_hidden": True}
+        cell.metadata = nbformat.from_dict(metadata)
+    return notebook
+
+
+def _widget_first(tag):
+    return (tag != "widget", tag)
+
+
+def execute(path):
+    """Run a notebook top to bottom in its own folder and write it back, normalised."""
+    notebook = nbformat.read(path, as_version=4)
+    client = NotebookClient(
+        notebook,
+        timeout=600,
+        kernel_name="python3",
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(path.parent)}},
+    )
+    client.execute()
+    nbformat.write(normalise(notebook), path)
+
+
+def main(paths):
+    """Execute each notebook; say how long it took."""
+    if not paths:
+        sys.exit("notebooks.py: name at least one notebook, for example notebooks/01*.ipynb")
+    for path in map(Path, paths):
+        start = time.perf_counter()
+        execute(path)
+        print(f"{path}: {time.perf_counter() - start:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

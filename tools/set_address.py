@@ -1,0 +1,71 @@
+"""Move the course to another repository: change its address wherever it is written.
+
+    python tools/set_address.py https://github.com/me/fork
+
+`_config.yml` holds the address; the Colab badges, the chapters' set-up cells, README.md,
+CITATION.cff and the links to the published book follow from it.
+"""
+
+import os
+import re
+import sys
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+SUFFIXES = {".cff", ".ipynb", ".json", ".md", ".py", ".toml", ".yml"}
+SKIPPED = {".git", ".venv", "_build", "node_modules"}
+ADDRESS = re.compile(r"https://github\.com/([\w-]+)/([\w.-]*[\w-])/?")
+
+
+def address(root=ROOT):
+    """``(owner, repository)`` as `_config.yml` gives them."""
+    config = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))
+    return parse(config["repository"]["url"])
+
+
+def parse(url):
+    """Split a repository's URL into owner and name; ValueError when it is not one."""
+    match = ADDRESS.fullmatch(url.strip().removesuffix(".git"))
+    if match is None:
+        raise ValueError(f"{url!r} is no repository address; write https://github.com/OWNER/NAME")
+    return match.groups()
+
+
+def files(root=ROOT):
+    """Every text file of the course that may hold the address."""
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(set(folders) - SKIPPED)
+        yield from (Path(folder, name) for name in sorted(names) if Path(name).suffix in SUFFIXES)
+
+
+def change(text, old, new):
+    """Put the new ``(owner, repository)`` for the old one: on GitHub, Colab and the book's site."""
+    repository = rf"(github(?:usercontent)?(?:\.com)?/){old[0]}/{re.escape(old[1])}(?![\w-])"
+    text = re.sub(repository, rf"\g<1>{new[0]}/{new[1]}", text)
+    site = rf"https://{old[0].lower()}\.github\.io/{re.escape(old[1])}(?![\w-])"
+    return re.sub(site, f"https://{new[0].lower()}.github.io/{new[1]}", text)
+
+
+def main(url, root=ROOT):
+    """Change the address in every file; return the files that changed."""
+    old, new = address(root), parse(url)
+    changed = []
+    for path in files(root):
+        before = path.read_text(encoding="utf-8")
+        after = change(before, old, new)
+        if after != before:
+            path.write_text(after, encoding="utf-8")
+            changed.append(path.relative_to(root))
+    return changed
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2 or not sys.argv[1]:
+        sys.exit("make address needs URL=https://github.com/OWNER/NAME")
+    try:
+        written = main(sys.argv[1])
+    except ValueError as error:
+        sys.exit(f"set_address.py: {error}")
+    print("\n".join(map(str, written)) or "nothing to change")
