@@ -6,9 +6,14 @@ Simonyan & Zisserman, *Very Deep Convolutional Networks for Large-Scale Image Re
 ``features``, ``plots``.
 """
 
+from . import augment, data
+from .anatomy import anatomy, receptive_field
 from .configs import CONFIGS, LRN, Config, Conv
+from .evaluate import evaluate
 from .initialise import initialise, pre_initialise, signal
 from .model import VGG, load_weights, vgg
+from .recorded import recorded
+from .train import Recipe, train
 
 __version__ = "0.1.0"
 
@@ -18,9 +23,17 @@ __all__ = [
     "VGG",
     "Config",
     "Conv",
+    "Recipe",
+    "anatomy",
+    "augment",
+    "data",
+    "evaluate",
     "initialise",
     "load_weights",
     "pre_initialise",
+    "receptive_field",
+    "recorded",
     "signal",
+    "train",
     "vgg",
 ]
