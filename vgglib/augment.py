@@ -225,7 +225,7 @@ def batch_crops(
     rescaled = low + torch.floor(uniform(count) * (high - low + 1))  # (N,), S of each image
     room = rescaled + 2 * pad - size
     offset = torch.floor(uniform(2, count) * (room + 1)) - pad  # (2, N), in rescaled pixels
-    # For every pixel centre of the crop, where it lies in the source, as grid_sample counts: −1 … 1.
+    # Where each pixel centre of the crop lies in the source, from −1 to 1 as grid_sample counts.
     pixel = torch.arange(size, device=device) + 0.5  # (size,)
     place = (pixel + offset[..., None]) / rescaled[:, None] * 2 - 1  # (2, N, size)
     rows, columns = place
@@ -249,5 +249,5 @@ def _check_scale(scale: int | tuple[int, int], crop: int) -> tuple[int, int]:
 
 
 def _to_pixels() -> list[nn.Module]:
-    """PIL image → float tensor that keeps 0–255, the units in which the paper subtracts its mean."""
+    """PIL image → float tensor in 0–255, the units in which the paper subtracts its mean."""
     return [v2.PILToTensor(), v2.ToDtype(torch.float32, scale=False)]

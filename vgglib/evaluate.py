@@ -115,7 +115,10 @@ def _batches(
     else:
         crop = centre_crop(round(size * 256 / 224), size, mean=mean, std=std)
         loader = DataLoader(
-            Transformed(split, crop), batch_size, num_workers=workers, pin_memory=device.type == "cuda"
+            Transformed(split, crop),
+            batch_size,
+            num_workers=workers,
+            pin_memory=device.type == "cuda",
         )
         for images, labels in loader:
             yield images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
