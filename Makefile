@@ -29,7 +29,7 @@ test: $(INSTALLED)  ## unit tests, every notebook re-executed and compared, the 
 	$(PY) -m pytest --nbval --nbval-current-env --nbval-cell-timeout=600
 
 notebooks: $(INSTALLED)  ## re-execute chapters in place: all, or NB=notebooks/01_architecture.ipynb
-	$(PY) tools/notebooks.py $(NB)
+	$(PY) tools/execute.py $(NB)
 	$(PY) tools/claims.py
 
 claims: $(INSTALLED)  ## write the table of book/claims.md from the marks in the chapters

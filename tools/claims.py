@@ -59,17 +59,21 @@ def chapter_claims(path):
             if number not in checked:
                 raise ValueError(f"{path.name}: verdict {number} stands before its cell")
             if (verdict == "reproduced") == bool(more):
-                raise ValueError(f"{path.name}: verdict {number} lacks its parenthesis or needs none")
+                raise ValueError(
+                    f"{path.name}: verdict {number} lacks its parenthesis or needs none"
+                )
             verdicts[number] = f"{verdict} ({more})" if more else verdict
 
     numbers = [number for number, *_ in claims]
     chapter = int(path.name[:2])
     if numbers != [f"{chapter}.{i + 1}" for i in range(len(numbers))]:
-        raise ValueError(f"{path.name}: claims are numbered {numbers}, not {chapter}.1, {chapter}.2 …")
+        raise ValueError(
+            f"{path.name}: claims are numbered {numbers}, not {chapter}.1, {chapter}.2 …"
+        )
     if Counter(checked) != Counter(numbers) or sorted(verdicts) != sorted(numbers):
         raise ValueError(
-            f"{path.name}: claims {numbers}, cells tagged for {checked}, verdicts on {list(verdicts)}: "
-            "each claim needs one tagged cell and one verdict"
+            f"{path.name}: each claim needs one tagged cell and one verdict, but there are claims "
+            f"{numbers}, cells tagged for {checked}, verdicts on {list(verdicts)}"
         )
     return [(*claim, verdicts[claim[0]]) for claim in claims]
 

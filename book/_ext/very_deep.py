@@ -42,8 +42,8 @@ def finish_page(app, doctree):
             image["alt"] = alt
 
     anchors = app.env.metadata[app.env.docname].setdefault("myst_slugs", {})
-    for cell in doctree.findall(lambda node: node.get("nb_element") == "cell_code"):
-        tags = cell["cell_metadata"].get("tags", [])
+    for cell in doctree.findall(nodes.container):
+        tags = cell.get("cell_metadata", {}).get("tags", [])
         for tag in tags:
             if tag.startswith("claim-"):
                 cell["ids"].append(tag)

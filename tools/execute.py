@@ -1,6 +1,6 @@
 """Re-execute chapters in place and write them so that only real changes show in a diff.
 
-    python tools/notebooks.py notebooks/01_architecture.ipynb ...
+    python tools/execute.py notebooks/01_architecture.ipynb ...
 
 Besides executing, it derives what follows from a cell's tags, so that authors tag little:
 
@@ -64,7 +64,7 @@ def execute(path):
 def main(paths):
     """Execute each notebook; say how long it took."""
     if not paths:
-        sys.exit("notebooks.py: name at least one notebook, for example notebooks/01*.ipynb")
+        sys.exit("execute.py: name at least one notebook, for example notebooks/01*.ipynb")
     for path in map(Path, paths):
         start = time.perf_counter()
         execute(path)

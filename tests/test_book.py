@@ -1,0 +1,186 @@
+"""The built book: every link, anchor and picture resolves, nothing comes from elsewhere."""
+
+import re
+import subprocess
+import sys
+from functools import cache
+from urllib.parse import unquote, urlsplit
+
+import nbformat
+import pytest
+import yaml
+from bs4 import BeautifulSoup
+from conftest import CHAPTERS, ROOT, tags
+
+# Names by which an element of a page points to another file.
+POINTERS = {"a": "href", "img": "src", "link": "href", "script": "src", "source": "src"}
+
+
+@cache
+def parsed(path):
+    """A page's parsed HTML, and the names its elements can be linked by."""
+    soup = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+    names = {tag["id"] for tag in soup.find_all(id=True)}
+    return soup, names | {tag["name"] for tag in soup.find_all("a", attrs={"name": True})}
+
+
+def pages(book):
+    """Every page that a reader can open (the theme's own fragments are none)."""
+    return [
+        path
+        for path in sorted(book.rglob("*.html"))
+        if not path.relative_to(book).parts[0].startswith("_")
+    ]
+
+
+def toc_files():
+    """Documents that `_toc.yml` names, the landing page first."""
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    listed = [entry["file"] for part in toc["parts"] for entry in part["chapters"]]
+    return [toc["root"], *listed]
+
+
+def broken(page, book):
+    """What a page points to and is not there."""
+    soup, _ = parsed(page)
+    for name, attribute in POINTERS.items():
+        for tag in soup.find_all(name, attrs={attribute: True}):
+            url = urlsplit(tag[attribute])
+            if url.scheme or url.netloc:
+                continue
+            target = (page.parent / unquote(url.path)).resolve() if url.path else page
+            if target.is_dir():
+                target /= "index.html"
+            if not target.is_relative_to(book.resolve()) or not target.is_file():
+                yield f"{page.name}: no file {tag[attribute]}"
+            elif (
+                url.fragment
+                and target.suffix == ".html"
+                and unquote(url.fragment) not in parsed(target)[1]
+            ):
+                yield f"{page.name}: no anchor {tag[attribute]}"
+
+
+def test_links_anchors_and_images_resolve(book):
+    assert len(pages(book)) >= len(toc_files())
+    assert [problem for page in pages(book) for problem in broken(page, book)] == []
+
+
+def test_a_broken_link_would_be_found(tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text(
+        '<a href="no.html">1</a><a href="#no">2</a><img src="no.png"><a href="#y" id="y">'
+    )
+    assert len(list(broken(page, tmp_path))) == 3
+
+
+def test_every_image_has_alt_text(book):
+    bare = [
+        f"{page.name}: {image.get('src')}"
+        for page in pages(book)
+        for image in parsed(page)[0].find_all("img")
+        if not image.get("alt", "").strip()
+    ]
+    assert bare == []
+
+
+def test_nothing_is_loaded_from_another_host(book):
+    loaded = [
+        f"{page.name}: {url}"
+        for page in pages(book)
+        for name, attribute in POINTERS.items()
+        if name != "a"
+        for tag in parsed(page)[0].find_all(name, attrs={attribute: True})
+        if (url := tag[attribute]) and urlsplit(url).netloc and tag.get("rel") != ["canonical"]
+    ]
+    assert loaded == []
+
+
+def test_no_page_is_an_orphan(book):
+    sources = [*(ROOT / "book").glob("*.md"), *(chapter.path for chapter in CHAPTERS)]
+    wanted = {str(path.relative_to(ROOT).with_suffix("")) for path in sources}
+    assert wanted == set(toc_files()), "_toc.yml lists each page and each chapter"
+    landing = book / f"{toc_files()[0]}.html"
+    linked = {
+        (landing.parent / a["href"]).resolve().relative_to(book.resolve())
+        for a in parsed(landing)[0].select("nav.bd-links a[href]")
+    }
+    assert {f"{document}.html" for document in toc_files()[1:]} <= set(map(str, linked))
+
+
+def test_the_top_opens_the_landing_page(book):
+    refresh = parsed(book / "index.html")[0].find("meta", attrs={"http-equiv": "Refresh"})
+    target = re.fullmatch(r"0; url=(.+)", refresh["content"]).group(1)
+    title = parsed(book / target)[0].find("h1").get_text()
+    assert target == f"{toc_files()[0]}.html" and "Very Deep" in title
+
+
+def test_chapters_show_their_figures_with_alt_text_and_fold_solutions(book, chapter):
+    soup, names = parsed(book / "notebooks" / f"{chapter.path.stem}.html")
+    shown = [image["alt"] for image in soup.find("article").find_all("img")]
+    for _, output in chapter.outputs:
+        alt = output.get("metadata", {}).get("image/png", {}).get("alt")
+        assert alt is None or " ".join(alt.split()) in shown
+    for cell in chapter.of("code"):
+        assert {tag for tag in tags(cell) if tag.startswith("claim-")} <= names
+    solutions = soup.select("div.cell.tag_solution")
+    assert len(solutions) == sum("solution" in tags(c) for c in chapter.of("code"))
+    assert all(cell.find("details", recursive=False) for cell in solutions)
+
+
+def test_colab_buttons_follow_the_configured_address(book, chapter):
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]
+    path = config["url"].removeprefix("https://github.com/")
+    colab = f"https://colab.research.google.com/github/{path}/blob/{config['branch']}"
+    soup, _ = parsed(book / "notebooks" / f"{chapter.path.stem}.html")
+    links = [a["href"] for a in soup.find_all("a", href=re.compile("^https://colab"))]
+    assert len(links) == 2 and set(links) == {f"{colab}/notebooks/{chapter.path.name}"}
+
+
+ALT = 'Loss: "train", <validation> & test; it falls from 2.30 to 0.41 (§4), über 30 epochs'
+
+
+@pytest.fixture(scope="module")
+def small_page(tmp_path_factory):
+    """A page of one notebook, built with the book's own extension alone."""
+    folder = tmp_path_factory.mktemp("a small book")
+    v4 = nbformat.v4
+    # The smallest PNG: one transparent pixel.
+    pixel = (
+        "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5E"
+        "rkJggg=="
+    )
+    figure = v4.new_output(
+        "display_data", {"image/png": pixel}, metadata={"image/png": {"alt": ALT}}
+    )
+    cells = [
+        v4.new_markdown_cell("# Page\n\n[the claim](index.ipynb#claim-1-1)"),
+        v4.new_code_cell("figure", outputs=[figure], metadata={"tags": ["claim-1-1"]}),
+        v4.new_code_cell("secret", metadata={"tags": ["solution"]}),
+    ]
+    language = {"name": "python", "pygments_lexer": "ipython3"}
+    notebook = v4.new_notebook(cells=cells, metadata={"language_info": language})
+    nbformat.write(notebook, folder / "index.ipynb")
+    (folder / "conf.py").write_text(
+        f"import sys\nsys.path.append({str(ROOT / 'book' / '_ext')!r})\n"
+        "extensions = ['myst_nb', 'very_deep']\nnb_execution_mode = 'off'\n"
+    )
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "-n", ".", "_html"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return parsed(folder / "_html" / "index.html")[0]
+
+
+def test_alt_text_survives_quotes_commas_and_tags(small_page):
+    assert ALT in [image.get("alt") for image in small_page.find_all("img")]
+
+
+def test_a_solution_is_folded(small_page):
+    details = small_page.find("details")
+    assert "secret" in details.get_text() and not details.has_attr("open")
+    assert "solution" in details.find("summary").get_text()
+
+
+def test_a_claim_links_to_its_cell(small_page):
+    assert small_page.find("a", string="the claim")["href"] == "#claim-1-1"
+    assert "figure" in small_page.find(id="claim-1-1").get_text()
