@@ -6,7 +6,7 @@ Simonyan & Zisserman, *Very Deep Convolutional Networks for Large-Scale Image Re
 ``features``, ``plots``.
 """
 
-from . import augment, data
+from . import augment, data, plots
 from .anatomy import anatomy, receptive_field
 from .configs import CONFIGS, LRN, Config, Conv
 from .evaluate import evaluate
@@ -30,6 +30,7 @@ __all__ = [
     "evaluate",
     "initialise",
     "load_weights",
+    "plots",
     "pre_initialise",
     "receptive_field",
     "recorded",
