@@ -78,7 +78,8 @@ class Config:
     Raises
     ------
     ValueError, TypeError
-        If a stage is empty, starts with LRN, or holds something other than Conv and LRN.
+        If a stage is empty, holds something other than Conv and LRN, or an LRN that follows no
+        convolution; if ``hidden`` is not a tuple of positive integers.
     """
 
     name: str
@@ -94,17 +95,21 @@ class Config:
             for layer in stage:
                 if not isinstance(layer, Conv | LRN):
                     raise TypeError(
-                        f"Config {self.name!r}, stage {number}: expected Conv(...) or LRN(), "
-                        f"got {layer!r}; write Conv({layer!r}) for a 3×3 convolution"
+                        f"Config {self.name!r}, stage {number}: got {layer!r}; write Conv(64) for "
+                        "a 3×3 convolution with 64 channels, LRN() for response normalisation"
                     )
-            if not isinstance(stage[0], Conv):
-                raise ValueError(
-                    f"Config {self.name!r}: stage {number} starts with LRN; "
-                    "LRN normalises the output of a convolution and so has to follow one"
-                )
-        if any(not isinstance(units, int) or units < 1 for units in self.hidden):
+            for before, layer in zip((None, *stage), stage, strict=False):
+                if isinstance(layer, LRN) and not isinstance(before, Conv):
+                    raise ValueError(
+                        f"Config {self.name!r}, stage {number}: LRN normalises the output of a "
+                        "convolution and so has to follow one in its stage"
+                    )
+        if not isinstance(self.hidden, tuple) or any(
+            not isinstance(units, int) or units < 1 for units in self.hidden
+        ):
             raise ValueError(
-                f"Config {self.name!r}: hidden must hold positive integers, got {self.hidden!r}"
+                f"Config {self.name!r}: hidden must be a tuple of positive integers such as "
+                f"(4096, 4096), or () for none, got {self.hidden!r}"
             )
 
     @property
@@ -118,8 +123,9 @@ class Config:
         return len(self.convs) + len(self.hidden) + 1
 
     def __str__(self) -> str:
-        stages = " | ".join(" ".join(map(str, stage)) for stage in self.stages)
-        return f"{self.name}: {stages} | " + " ".join(f"FC-{n}" for n in self.hidden)
+        stages = [" ".join(map(str, stage)) for stage in self.stages]
+        hidden = " ".join(f"FC-{units}" for units in self.hidden)
+        return f"{self.name}: " + " | ".join([*stages, hidden] if hidden else stages)
 
 
 def _config(name: str, *stages: list[int | Conv | LRN]) -> Config:

@@ -7,6 +7,8 @@ activations and the gradients.
 
 from __future__ import annotations
 
+from numbers import Real
+
 import pandas as pd
 import torch
 from torch import Tensor, nn
@@ -42,7 +44,7 @@ def initialise(model: nn.Module, scheme: str, std: float = 0.01) -> nn.Module:
     """
     if scheme not in SCHEMES:
         raise ValueError(f"unknown scheme {scheme!r}; accepted are {', '.join(SCHEMES)}")
-    if not 0 < std < float("inf"):
+    if not isinstance(std, Real) or not 0 < std < float("inf"):
         raise ValueError(f"std must be a positive number such as 0.01, got {std!r}")
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
@@ -82,14 +84,21 @@ def pre_initialise(deep: VGG, shallow: VGG) -> list[tuple[str, str]]:
 
     Raises
     ------
-    ValueError
-        If a layer has no counterpart of the same shape; nothing is changed then.
+    ValueError, TypeError
+        If a layer has no counterpart of the same shape, or an argument is no VGG; nothing is
+        changed then.
     """
     if not isinstance(deep, VGG) or not isinstance(shallow, VGG):
         raise TypeError("pre_initialise takes two nets built by vgglib.vgg: (deep, shallow)")
     source, target = shallow.layer_names, deep.layer_names
     convs = [name for name in source if name.startswith("conv")][:4]
-    wanted = convs + [name for name in source if name.startswith("fc")]
+    fcs = [name for name in source if name.startswith("fc")]
+    if fcs != [name for name in target if name.startswith("fc")]:
+        raise ValueError(
+            f"{shallow.config.name} and {deep.config.name} differ in their fully connected layers; "
+            "build both nets with the same number of stages and of hidden layers"
+        )
+    wanted = convs + fcs
     if shallow.batch_norm:
         wanted += [name.replace("conv", "bn") for name in convs]
     pairs = []
@@ -135,7 +144,16 @@ def signal(model: VGG, batch: Tensor, labels: Tensor | None = None) -> pd.DataFr
     DataFrame
         A row a weight layer: ``layer``, ``activation_std`` (of its output before the ReLU) and
         ``gradient_std`` (of the loss with respect to its weights). ``attrs["loss"]`` is the loss.
+
+    Raises
+    ------
+    TypeError
+        If ``model`` is no VGG.
+    ValueError
+        If the images or the number of labels do not fit.
     """
+    if not isinstance(model, VGG):
+        raise TypeError(f"signal takes a net built by vgglib.vgg, got {type(model).__name__}")
     if labels is None:
         labels = torch.zeros(len(batch), dtype=torch.long, device=batch.device)
     names = {v: k for k, v in model.layer_names.items() if k.startswith(("conv", "fc"))}
@@ -146,21 +164,26 @@ def signal(model: VGG, batch: Tensor, labels: Tensor | None = None) -> pd.DataFr
         return lambda module, inputs, output: spread.update({name: output.std().item()})
 
     hooks = [layer.register_forward_hook(keep(name)) for name, layer in layers.items()]
-    was_training = model.training
-    dropouts = [m for m in model.modules() if isinstance(m, nn.Dropout)]
+    training = {module: module.training for module in model.modules()}
+    trainable = {layer.weight: layer.weight.requires_grad for layer in layers.values()}
     buffers = {k: v.clone() for k, v in model.named_buffers()}
     try:
         model.train()  # batch norm uses the batch, as it will in training
-        for dropout in dropouts:
-            dropout.eval()
+        for module in model.modules():
+            if isinstance(module, nn.Dropout):
+                module.eval()
+        for weight in trainable:
+            weight.requires_grad_(True)  # frozen layers have a gradient to look at, too
         with torch.enable_grad():
             loss = nn.functional.cross_entropy(model(batch), labels)
-            weights = [layer.weight for layer in layers.values()]
-            gradients = torch.autograd.grad(loss, weights)
+            gradients = torch.autograd.grad(loss, list(trainable))
     finally:
         for hook in hooks:
             hook.remove()
-        model.train(was_training)
+        for module, mode in training.items():
+            module.training = mode
+        for weight, wanted in trainable.items():
+            weight.requires_grad_(wanted)
         for name, value in model.named_buffers():
             value.copy_(buffers[name])
     table = pd.DataFrame(

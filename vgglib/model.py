@@ -6,8 +6,11 @@ One class and one builder for every column of Table 1 (§2.1–2.2, chapter 1). 
 
 from __future__ import annotations
 
+import math
 import os
+import pickle
 from collections.abc import Mapping
+from numbers import Real
 from pathlib import Path
 
 import torch
@@ -40,7 +43,7 @@ class VGG(nn.Module):
 
     Raises
     ------
-    ValueError
+    ValueError, TypeError
         If an argument is out of its range; the message names the range.
     """
 
@@ -55,6 +58,8 @@ class VGG(nn.Module):
         dropout: float = 0.5,
     ):
         super().__init__()
+        if not isinstance(config, Config):
+            raise TypeError(f"VGG takes a Config, got {config!r}; vgg(…) takes names as well")
         smallest = 2 ** len(config.stages)
         if not isinstance(image_size, int) or image_size < smallest:
             raise ValueError(
@@ -63,10 +68,10 @@ class VGG(nn.Module):
             )
         if not isinstance(num_classes, int) or num_classes < 1:
             raise ValueError(f"num_classes must be a positive integer, got {num_classes!r}")
-        if not width > 0:
+        if not isinstance(width, Real) or not 0 < width < math.inf:
             raise ValueError(f"width must be a positive number such as 0.25 or 1.0, got {width!r}")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout must lie in [0, 1), got {dropout!r}")
+        if not isinstance(dropout, Real) or not 0 <= dropout < 1:
+            raise ValueError(f"dropout must be a number in [0, 1), got {dropout!r}")
         self.config, self.num_classes, self.image_size = config, num_classes, image_size
         self.width, self.batch_norm = width, batch_norm
 
@@ -238,7 +243,12 @@ def _resolve(name: str | Config, batch_norm: bool) -> tuple[Config, bool]:
     if isinstance(name, Config):
         return name, batch_norm
     accepted = [*CONFIGS, *ALIASES, *(f"{alias}_bn" for alias in ALIASES)]
-    if not isinstance(name, str) or name not in accepted:
+    if not isinstance(name, str):
+        raise TypeError(
+            f"a net is named by a string ({', '.join(accepted)}) or given as a Config, "
+            f"got {type(name).__name__}"
+        )
+    if name not in accepted:
         raise ValueError(f"unknown net {name!r}; accepted are {', '.join(accepted)} or a Config")
     if name.endswith("_bn"):
         name, batch_norm = name.removesuffix("_bn"), True
@@ -267,18 +277,38 @@ def load_weights(model: VGG, weights: str | os.PathLike | Mapping[str, Tensor]) 
         weights. Files are never unpickled into code.
     FileNotFoundError
         If the path does not exist.
+    OSError
+        If torchvision's weights can not be fetched.
     """
+    parts = ("features", "classifier")
     if isinstance(weights, Mapping):
-        state, source, parts = weights, "the given state_dict", ("features", "classifier")
+        state, source = weights, "the given state_dict"
     elif str(weights).upper() in ("IMAGENET1K_V1", "IMAGENET1K_FEATURES"):
         source = str(weights).upper()
-        parts = ("features",) if source.endswith("FEATURES") else ("features", "classifier")
-        state = _torchvision_weights(model, source)
+        parts = ("features",) if source.endswith("FEATURES") else parts
+        state = _torchvision_weights(model, source, parts)
     else:
-        state, source, parts = _read(Path(weights)), f"{weights}", ("features", "classifier")
+        state, source = _read(Path(weights)), f"{weights}"
+    state = _fitting(model, state, source, parts)
+    broken = [k for k, v in state.items() if not torch.isfinite(v).all()]
+    if broken:
+        raise ValueError(f"{source} holds values that are not finite in {', '.join(broken[:3])}")
+    model.load_state_dict(state, strict=len(parts) == 2)
+    return model
 
+
+def _fitting(
+    model: VGG, state: Mapping[str, Tensor], source: str, parts: tuple[str, ...]
+) -> dict[str, Tensor]:
+    """What ``state`` holds for these parts of the model, if names and shapes are the model's."""
     own = {k: v for k, v in model.state_dict().items() if k.split(".")[0] in parts}
     given = {k: v for k, v in state.items() if k.split(".")[0] in parts or len(parts) == 2}
+    foreign = [k for k, v in given.items() if not isinstance(v, Tensor)]
+    if foreign:
+        raise ValueError(
+            f"{source} holds {foreign[0]!r} of type {type(given[foreign[0]]).__name__} where a "
+            "state_dict has tensors; a checkpoint often holds the state_dict under a key of its own"
+        )
     wrong = [f"{k} is missing" for k in own if k not in given]
     wrong += [f"{k} has no place in the net" for k in given if k not in own]
     wrong += [
@@ -294,16 +324,12 @@ def load_weights(model: VGG, weights: str | os.PathLike | Mapping[str, Tensor]) 
             f"num_classes={model.num_classes}, batch_norm={model.batch_norm}): "
             f"{'; '.join(wrong[:3])}{more}. Build the net that the weights were trained in."
         )
-    broken = [k for k in own if not torch.isfinite(given[k]).all()]
-    if broken:
-        raise ValueError(f"{source} holds values that are not finite in {', '.join(broken[:3])}")
-    model.load_state_dict({k: given[k] for k in own}, strict=len(parts) == 2)
-    return model
+    return given
 
 
-def _torchvision_weights(model: VGG, name: str) -> Mapping[str, Tensor]:
+def _torchvision_weights(model: VGG, name: str, parts: tuple[str, ...]) -> Mapping[str, Tensor]:
     """torchvision's state_dict for the net that ``model`` is, checked against its hash."""
-    from torchvision.models import get_model_weights
+    from torchvision.models import get_model, get_model_weights
 
     alias = {letter: alias for alias, letter in ALIASES.items()}.get(model.config.name)
     if alias is None or model.config != CONFIGS[model.config.name]:
@@ -317,7 +343,16 @@ def _torchvision_weights(model: VGG, name: str) -> Mapping[str, Tensor]:
         raise ValueError(
             f"torchvision has no {name} for {alias}; it has {', '.join(offered.__members__)}"
         )
-    return offered[name].get_state_dict(progress=True, check_hash=True)
+    with torch.device("meta"):  # does it fit? Better known before half a gigabyte is fetched
+        _fitting(model, get_model(alias).state_dict(), name, parts)
+    options = {"map_location": "cpu", "weights_only": True}
+    try:
+        return offered[name].get_state_dict(progress=True, check_hash=True, **options)
+    except (OSError, RuntimeError) as error:
+        raise OSError(
+            f"{name} of {alias} can not be had from {offered[name].url}: {error}. Put the file "
+            f"into {Path(torch.hub.get_dir(), 'checkpoints')} by other means, or go on without"
+        ) from error
 
 
 def _read(path: Path) -> Mapping[str, Tensor]:
@@ -333,8 +368,16 @@ def _read(path: Path) -> Mapping[str, Tensor]:
 
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        # torch's own message advises to load without the check, which may run the file's code.
+        raise ValueError(
+            f"{path} can not be read as weights: it is damaged, or holds Python objects besides "
+            "tensors, which could run code when loaded; accepted is torch.save(net.state_dict(), …)"
+        ) from error
     except Exception as error:
-        raise ValueError(f"{path} can not be read as weights: {error}") from error
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise ValueError(
+            f"{path} can not be read as weights, it is damaged or of another format: {error!r}"
+        ) from error
+    if not isinstance(state, Mapping):
         raise ValueError(f"{path} holds no state_dict (names → tensors) but {type(state).__name__}")
     return state
