@@ -53,6 +53,7 @@ clean:  ## remove the built book (the environment stays)
 	rm -rf _build
 
 $(INSTALLED): requirements.txt pyproject.toml
+	@echo "Installing into .venv; the first time takes a few minutes."
 	test -x $(PY) || $(PYTHON) -m venv .venv
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt -e .
 	touch $@
