@@ -362,12 +362,13 @@ def test_address_changes_everywhere_and_back(tmp_path):
         before[copied] = path.read_bytes()
         copied.write_bytes(before[copied])
     owner, name = set_address.address(tmp_path)
-    changed = set_address.main("https://github.com/someone-else/their.fork", tmp_path)
+    fork = ("someone-else", "their.fork")
+    changed = set_address.main("https://github.com/" + "/".join(fork), tmp_path)
     assert {"_config.yml", "README.md", "CITATION.cff"} <= {str(path) for path in changed}
     assert {f"notebooks/{chapter.path.name}" for chapter in CHAPTERS} <= set(map(str, changed))
     left = [path for path in before if owner.lower() in path.read_text("utf-8").lower()]
     assert not left, "the old address is still in these files"
-    assert set_address.address(tmp_path) == ("someone-else", "their.fork")
+    assert set_address.address(tmp_path) == fork
     set_address.main(f"https://github.com/{owner}/{name}", tmp_path)
     assert all(path.read_bytes() == content for path, content in before.items())
 
