@@ -6,13 +6,14 @@ Simonyan & Zisserman, *Very Deep Convolutional Networks for Large-Scale Image Re
 ``features``, ``plots``.
 """
 
-from . import augment, data, plots
+from . import augment, data, features, plots
 from .anatomy import anatomy, receptive_field
 from .configs import CONFIGS, LRN, Config, Conv
 from .evaluate import evaluate
 from .initialise import initialise, pre_initialise, signal
 from .model import VGG, load_weights, vgg
 from .recorded import recorded
+from .standin import STANDIN, standin
 from .train import Recipe, train
 
 __version__ = "0.1.0"
@@ -28,6 +29,7 @@ __all__ = [
     "augment",
     "data",
     "evaluate",
+    "features",
     "initialise",
     "load_weights",
     "plots",

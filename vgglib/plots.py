@@ -21,6 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import NullFormatter, PercentFormatter
 from torch import Tensor
 
@@ -525,6 +526,240 @@ def image_grid(
     if title:
         fig.suptitle(title, x=0.01, ha="left", fontsize=12)
     return fig
+
+
+@style()
+def filters(weights: Tensor, *, columns: int = 16, title: str = "") -> Figure:
+    """Convolution kernels as little pictures, side by side (chapter 6).
+
+    Parameters
+    ----------
+    weights : Tensor, (filters, 3 or 1, height, width), 0 to 1
+        From :func:`vgglib.features.first_filters`.
+    columns : int
+    title : str
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    ValueError
+        If the weights have another shape or range.
+    """
+    if weights.ndim != 4:
+        raise ValueError(
+            f"filters takes (filters, channels, height, width), got {weights.ndim} axes"
+        )
+    tiles = np.stack([_picture(weight) for weight in weights])
+    sheet, _ = _sheet(tiles, columns, blank=1.0)
+    fig, ax = subplots(height=WIDTH * sheet.shape[0] / sheet.shape[1] + (0.35 if title else 0))
+    ax.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    ax.axis("off")
+    ax.set_title(title)
+    return fig
+
+
+@style()
+def feature_maps(
+    activation: Tensor,
+    channels: Sequence[int] | int = 16,
+    *,
+    columns: int = 8,
+    title: str = "",
+) -> Figure:
+    """Channels of a feature map side by side, each on its own scale from its least to its most.
+
+    Parameters
+    ----------
+    activation : Tensor, (1, C, H, W) or (C, H, W)
+        From :func:`vgglib.features.activations`.
+    channels : sequence of int, or int
+        Which; a number means that many with the highest mean. Each is labelled with its number.
+    columns : int
+    title : str
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    ValueError
+        If the tensor is no feature map of one image, or has no such channel.
+    """
+    maps = activation.detach().float().cpu()
+    maps = maps[0] if maps.ndim == 4 and len(maps) == 1 else maps
+    if maps.ndim != 3:
+        raise ValueError(
+            f"feature_maps takes one image's map, (C, H, W), got {tuple(activation.shape)}"
+        )
+    if isinstance(channels, int):
+        strongest = maps.mean(dim=(1, 2)).argsort(descending=True, stable=True)
+        channels = strongest[:channels].tolist()
+    if not channels or not all(0 <= channel < len(maps) for channel in channels):
+        raise ValueError(f"channels must lie in 0 to {len(maps) - 1}, got {channels}")
+    tiles = maps[list(channels)].numpy()
+    low, high = tiles.min(axis=(1, 2), keepdims=True), tiles.max(axis=(1, 2), keepdims=True)
+    tiles = (tiles - low) / np.maximum(high - low, 1e-12)
+    sheet, corners = _sheet(tiles, columns, blank=np.nan)
+    fig, ax = subplots(height=WIDTH * sheet.shape[0] / sheet.shape[1] + (0.35 if title else 0))
+    ax.imshow(sheet, cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
+    for channel, (top, left) in zip(channels, corners, strict=True):
+        ax.text(
+            left, top, f" {channel}", color="white", va="top", fontsize=9,
+            path_effects=[withStroke(linewidth=2, foreground="black")],
+        )  # fmt: skip
+    ax.axis("off")
+    ax.set_title(title)
+    return fig
+
+
+def _sheet(tiles: np.ndarray, columns: int, blank: float) -> tuple[np.ndarray, list]:
+    """Tiles (N, H, W[, 3]) on one sheet with gaps, and (top, left) of each."""
+    n, height, width = tiles.shape[:3]
+    columns = min(columns, n)
+    gap = max(1, height // 16)
+    rows = -(-n // columns)
+    size = (rows * (height + gap) - gap, columns * (width + gap) - gap)
+    sheet = np.full(size + tiles.shape[3:], blank, dtype=float)
+    corners = [(i // columns * (height + gap), i % columns * (width + gap)) for i in range(n)]
+    for tile, (top, left) in zip(tiles, corners, strict=True):
+        sheet[top : top + height, left : left + width] = tile
+    return sheet, corners
+
+
+@style()
+def heatmap_over(
+    image: object,
+    maps: Tensor | Mapping[str, Tensor],
+    *,
+    label: str,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    title: str = "",
+) -> Figure:
+    """A picture, and beside it the picture in grey under a map of what matters (chapter 6).
+
+    Parameters
+    ----------
+    image : picture
+        As for :func:`image_grid`, with ``mean`` and ``std`` likewise.
+    maps : Tensor (H, W), or mapping of title → Tensor
+        From :func:`vgglib.features.saliency` and its kin. Each is divided by the 99.5th percentile
+        of its absolute values; negative values get a second colour.
+    label : str
+        What the colours stand for; the bar beneath reads "LABEL (1 = the strongest 0.5 %)".
+    title : str
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    ValueError
+        If there is no map, or one has another size than the picture.
+    """
+    maps = {"": maps} if isinstance(maps, Tensor) else dict(maps)
+    picture = _picture(image, mean, std)
+    scaled = {}
+    for name, values in maps.items():
+        values = values.detach().float().cpu().numpy()
+        if values.shape != picture.shape[:2]:
+            raise ValueError(
+                f"the map {name!r} has shape {values.shape}, the picture {picture.shape[:2]}"
+            )
+        # One pixel far above the others, as gradients have them, must not leave the rest dark.
+        most = np.quantile(np.abs(values), 0.995) or np.abs(values).max() or 1.0
+        scaled[name] = (values / most).clip(-1, 1)
+    if not scaled:
+        raise ValueError("heatmap_over: no map given")
+    signed = any(values.min() < 0 for values in scaled.values())
+    bright = picture / 255 if picture.dtype == np.uint8 else picture
+    bright = bright.mean(axis=2) if bright.ndim == 3 else bright
+    columns = min(1 + len(scaled), 2 if len(scaled) in (1, 3) else 3)
+    rows = -(-(1 + len(scaled)) // columns)
+    shape = picture.shape[0] / picture.shape[1]
+    height = rows * (WIDTH / columns * shape + (0.3 if any(scaled) else 0)) + 0.8  # and the bar
+    if title:
+        height += 0.35
+    fig, axes = subplots(rows, columns, height=height, squeeze=False)
+    for ax in axes.flat:
+        ax.axis("off")
+    _imshow(axes.flat[0], picture)
+    for ax, (name, values) in zip(axes.flat[1:], scaled.items(), strict=False):
+        ax.imshow(0.5 + bright / 2, cmap="gray", vmin=0, vmax=1)
+        overlay = ax.imshow(
+            values, cmap="RdBu_r" if signed else "magma", vmin=-1 if signed else 0, vmax=1,
+            alpha=np.abs(values) ** 0.5 * 0.9,
+        )  # fmt: skip
+        ax.set_title(name, loc="center", fontsize=11)
+    bar = mpl.cm.ScalarMappable(overlay.norm, overlay.cmap)
+    fig.colorbar(
+        bar, ax=axes, location="bottom", aspect=40, label=f"{label} (1 = the strongest 0.5 %)"
+    )
+    if title:
+        fig.suptitle(title, x=0.01, ha="left", fontsize=12)
+    return fig
+
+
+@style()
+def receptive_fields(
+    image: object, fields: pd.DataFrame | Mapping[str, int], *, title: str = ""
+) -> Figure:
+    """How much of a picture one value of a layer sees: squares around its middle (chapter 1).
+
+    Parameters
+    ----------
+    image : picture
+        As for :func:`image_grid`.
+    fields : mapping of layer → side in pixels, or DataFrame
+        A table with the columns ``layer`` and ``receptive_field`` (a selection of
+        :func:`vgglib.anatomy`'s rows) is taken whole. Squares that are larger than the picture
+        reach into the zero padding, drawn grey.
+    title : str
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to draw.
+    """
+    if isinstance(fields, pd.DataFrame):
+        fields = dict(zip(fields["layer"], fields["receptive_field"], strict=True))
+    if not fields:
+        raise ValueError("receptive_fields: no layers given")
+    picture = _picture(image)
+    height, width = picture.shape[:2]
+    reach = max(max(fields.values()) / 2, height / 2, width / 2) * 1.02
+    fig, ax = subplots(height=4.6 + (0.35 if title else 0))
+    ax.set_facecolor("#dddddd")
+    ax.imshow(picture, extent=(-width / 2, width / 2, height / 2, -height / 2), cmap="gray")
+    height = 0.0
+    for number, (layer, side) in enumerate(sorted(fields.items(), key=lambda item: item[1])):
+        half, colour = side / 2, _ON_PHOTO[number % len(_ON_PHOTO)]
+        ax.add_patch(
+            Rectangle(
+                (-half, -half), side, side, fill=False, edgecolor=colour, linewidth=2, label=layer,
+                path_effects=[withStroke(linewidth=4, foreground="black")],
+            )
+        )  # fmt: skip
+        height = max(height + 0.11 * reach, half)  # of the label: beside the square, but readable
+        ax.annotate(
+            f"{layer}: {side} px", (half, -half), (1.06 * reach, -height), fontsize=11, va="center",
+            annotation_clip=False, arrowprops={"arrowstyle": "-", "color": _GREY, "lw": 0.8},
+        )  # fmt: skip
+    ax.set(xlim=(-reach, reach), ylim=(reach, -reach), title=title)
+    ax.set(xlabel="pixels from the middle", ylabel="pixels from the middle")
+    return fig
+
+
+_ON_PHOTO = (COLOURS["yellow"], COLOURS["sky"], COLOURS["orange"], "#FFFFFF")
 
 
 def _imshow(ax: Axes, picture: np.ndarray) -> None:
