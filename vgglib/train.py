@@ -43,8 +43,9 @@ class Recipe:
         ``"plateau"``: divide as the paper does. ``"one-cycle"``: up to ``lr`` and down to nearly 0
         within ``epochs``, for short runs; not in the paper.
     lr_factor, patience, max_drops : float, int, int
-        Plateau: multiply the rate by ``lr_factor`` after ``patience`` epochs in a row without a
-        better validation accuracy; training ends when that happens after ``max_drops`` drops.
+        Plateau: multiply the rate by ``lr_factor`` when more than ``patience`` epochs in a row
+        brought no better validation accuracy; training ends when that is due once more after
+        ``max_drops`` drops.
     scale : int or (int, int) or None
         S, or (S_min, S_max) for jitter, for crops of 224 px; smaller nets keep the ratio S/224.
         None: images keep their size (small sets only).
@@ -305,7 +306,12 @@ def _split(data: Data, recipe: Recipe) -> tuple[ImageSet | Dataset, ImageSet | D
 def _scheduler(optimiser, recipe: Recipe, steps: int):
     if recipe.schedule == "plateau":
         return torch.optim.lr_scheduler.ReduceLROnPlateau(
-            optimiser, mode="max", factor=recipe.lr_factor, patience=recipe.patience, threshold=0
+            optimiser,
+            mode="max",
+            factor=recipe.lr_factor,
+            patience=recipe.patience,
+            threshold=0,
+            eps=0,  # torch's default leaves out drops of less than 1e-8
         )
     if recipe.schedule == "one-cycle":
         return torch.optim.lr_scheduler.OneCycleLR(

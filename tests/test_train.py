@@ -1,0 +1,247 @@
+"""The recipe and the training loop (§3.1), and the plain test (§4)."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+import vgglib
+from vgglib import Config, Conv, Recipe
+from vgglib.data import Data, ImageSet
+
+TINY = Config("tiny", ((Conv(8),), (Conv(8),)), hidden=())
+
+
+def colours(count, seed):
+    """Four classes that a net can learn at once: noise around four colours."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % 4
+    palette = torch.tensor([[200, 60, 60], [60, 200, 60], [60, 60, 200], [180, 180, 60]])
+    noise = torch.randint(-50, 50, (count, 3, 16, 16), generator=generator)
+    images = (palette[labels][..., None, None] + noise).clamp(0, 255).to(torch.uint8)
+    return ImageSet(images, labels)
+
+
+@pytest.fixture
+def data():
+    return Data("colours", colours(400, 0), colours(200, 1), tuple("rgby"), "made here")
+
+
+def tiny(**options):
+    torch.manual_seed(0)
+    return vgglib.vgg(TINY, num_classes=4, image_size=16, init="he", **options)
+
+
+def fit(data, net=None, **changes):
+    recipe = Recipe.small(**({"batch_size": 50, "epochs": 3, "precision": "fp32"} | changes))
+    net = net or tiny()
+    return net, vgglib.train(net, data, recipe, device="cpu", progress=False)
+
+
+def test_paper_recipe_holds_the_values_of_section_3_1():
+    recipe = Recipe.paper()
+    assert (recipe.batch_size, recipe.epochs, recipe.momentum) == (256, 74, 0.9)
+    assert (recipe.lr, recipe.weight_decay, recipe.dropout) == (1e-2, 5e-4, 0.5)
+    assert (recipe.lr_factor, recipe.max_drops, recipe.schedule) == (0.1, 3, "plateau")
+    assert (recipe.scale, recipe.flip, recipe.colour_shift) == (256, True, True)
+    assert recipe.normalise == "mean"
+    assert round(370_000 * 256 / 1_281_167) == recipe.epochs
+
+
+def test_scale_keeps_its_ratio_for_smaller_nets():
+    assert Recipe.paper(scale=(256, 512)).scale_for(224) == (256, 512)
+    assert Recipe.paper().scale_for(32) == (37, 37)
+    assert Recipe.small().scale_for(32) is None
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("batch_size", 0),
+        ("epochs", 2.5),
+        ("lr", -1),
+        ("lr", math.nan),
+        ("momentum", 1.0),
+        ("dropout", 1),
+        ("schedule", "cosine"),
+        ("precision", "fp8"),
+        ("scale", 200),
+        ("scale", (512, 256)),
+        ("holdout", 1.0),
+        ("weight_decay", math.inf),
+    ],
+)
+def test_recipe_refuses_values_out_of_range(field, value):
+    with pytest.raises(ValueError, match=f"Recipe: {field} must be"):
+        Recipe.paper(**{field: value})
+
+
+def test_recipe_names_unknown_fields():
+    with pytest.raises(TypeError, match=r"no leraning_rate; it has .*lr"):
+        Recipe.paper().changed(leraning_rate=0.1)
+
+
+def test_training_learns_and_reports(data):
+    net, history = fit(data)
+    assert list(history.epoch) == [1, 2, 3]
+    assert history.train_loss.iloc[-1] < 0.5 < history.train_loss.iloc[0]
+    assert history.val_accuracy.iloc[-1] > 0.95
+    assert not net.training and history.attrs["stopped"] == "all epochs done"
+    tested = vgglib.evaluate(net, data.test, *Recipe.small().normalisation(data))
+    assert tested["top1"] == pytest.approx(history.val_accuracy.iloc[-1])
+    assert tested["loss"] == pytest.approx(history.val_loss.iloc[-1], rel=1e-4)
+
+
+def test_one_plain_epoch_equals_a_loop_written_out(data):
+    """No augmentation, constant rate: the loop must be SGD with momentum and L2, nothing else."""
+    changes = dict(flip=False, pad=0, schedule="constant", lr=0.05, epochs=1, weight_decay=0.01)
+    net, _ = fit(data, **changes)
+    reference = tiny()
+    mean, std = Recipe.small().normalisation(data)
+    order = torch.randperm(400, generator=torch.Generator().manual_seed(0))
+    velocity = [torch.zeros_like(p) for p in reference.parameters()]
+    for part in order.split(50):
+        images = vgglib.augment.normalise(data.train.images[part], mean, std)
+        loss = F.cross_entropy(reference(images), data.train.labels[part])
+        gradients = torch.autograd.grad(loss, list(reference.parameters()))
+        with torch.no_grad():
+            for p, v, g in zip(reference.parameters(), velocity, gradients, strict=True):
+                v.mul_(0.9).add_(g + 0.01 * p)
+                p.sub_(0.05 * v)
+    for ours, theirs in zip(net.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_same_seed_same_weights_other_seed_other_weights(data):
+    runs = [fit(data, seed=seed)[0].state_dict() for seed in (0, 0, 1)]
+    assert all(torch.equal(runs[0][name], runs[1][name]) for name in runs[0])
+    assert not torch.equal(runs[0]["classifier.0.weight"], runs[2]["classifier.0.weight"])
+
+
+def test_plateau_divides_by_ten_and_stops_after_the_last_drop(data):
+    """A rate too small to change anything: the accuracy never improves after the first epoch."""
+    _, history = fit(
+        data, schedule="plateau", lr=1e-12, patience=1, max_drops=3, epochs=30, momentum=0.0
+    )
+    assert history.attrs["stopped"] == "no better validation accuracy after 3 drops"
+    rates = history.lr.round(20).drop_duplicates().tolist()
+    assert rates == pytest.approx([1e-12, 1e-13, 1e-14, 1e-15])
+    assert len(history) == 9  # the first epoch, then four times patience + 1
+
+
+def test_holdout_keeps_validation_images_out_of_training(data):
+    seen = []
+    recipe = Recipe.small(batch_size=10, holdout=0.25, epochs=1)
+    training, validation = vgglib.train.__globals__["_split"](data, recipe)
+    assert (len(training), len(validation)) == (300, 100)
+    seen = {image.numpy().tobytes() for image in training.images}
+    assert not seen & {image.numpy().tobytes() for image in validation.images}
+
+
+def test_dropout_of_the_recipe_reaches_the_net(data):
+    config = Config("tiny", ((Conv(8),), (Conv(8),)), hidden=(16,))
+    net = vgglib.vgg(config, num_classes=4, image_size=16, dropout=0.5)
+    fit(data, net, dropout=0.2, epochs=1)
+    assert [m.p for m in net.modules() if isinstance(m, torch.nn.Dropout)] == [0.2]
+
+
+def test_a_loss_that_is_not_finite_ends_the_training_with_a_reason(data):
+    with pytest.warns(RuntimeWarning, match="initialisation"):
+        _, history = fit(data, lr=1e30, schedule="constant")
+    assert "epoch 1" in history.attrs["stopped"] and len(history) == 1
+
+
+def test_on_epoch_sees_each_row_and_can_stop(data):
+    rows = []
+
+    def stop_at_two(row):
+        rows.append(row["epoch"])
+        return row["epoch"] == 2
+
+    recipe = Recipe.small(batch_size=50, epochs=5)
+    history = vgglib.train(tiny(), data, recipe, progress=False, on_epoch=stop_at_two)
+    assert rows == [1, 2] and history.attrs["stopped"] == "on_epoch asked for it"
+
+
+class Folder(torch.utils.data.Dataset):
+    """The colours as PIL images of different sizes, as an image folder gives them."""
+
+    def __init__(self, split):
+        self.split = split
+
+    def __len__(self):
+        return len(self.split)
+
+    def __getitem__(self, index):
+        image, label = self.split[index]
+        picture = Image.fromarray(image.permute(1, 2, 0).numpy())
+        return picture.resize((40 + index % 7, 30)), label
+
+
+def test_images_from_disk_are_trained_on_and_tested(data):
+    folder = Data("folder", Folder(data.train), Folder(data.test), data.classes, "made here")
+    recipe = Recipe.paper(batch_size=50, epochs=3, normalise="mean-std", holdout=0.25)
+    net = tiny()
+    history = vgglib.train(net, folder, recipe, device="cpu", progress=False, workers=0)
+    assert history.val_accuracy.iloc[-1] > 0.9
+    tested = vgglib.evaluate(net, folder.test, *recipe.normalisation(folder))
+    assert tested["top1"] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(scale=None), "needs a scale"),
+        (dict(scale=256, pad=4), "pad=4 is for small"),
+    ],
+)
+def test_images_from_disk_need_a_scale(data, changes, message):
+    folder = Data("folder", Folder(data.train), Folder(data.test), data.classes, "made here")
+    with pytest.raises(ValueError, match=message):
+        vgglib.train(tiny(), folder, Recipe.paper(**changes), progress=False, workers=0)
+
+
+def test_classes_and_sizes_that_do_not_suit_the_net_are_refused(data):
+    two = vgglib.vgg(TINY, num_classes=2, image_size=16)
+    with pytest.raises(ValueError, match="num_classes=4"):
+        fit(data, two)
+    with pytest.raises(ValueError, match="num_classes=4"):
+        vgglib.evaluate(two, data.test, data.mean)
+    with pytest.raises(ValueError, match="image_size=16"):
+        fit(data, vgglib.vgg(TINY, num_classes=4, image_size=32))
+    with pytest.raises(ValueError, match="empty"):
+        vgglib.evaluate(two, data.test[:0], data.mean)
+
+
+def test_top_5_counts_the_five_best(data):
+    class Fixed(torch.nn.Module):
+        """Scores that put the true class, the mean red of the image, at a known rank."""
+
+        num_classes, image_size = 10, 16
+
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, images):
+            first = images[:, 0, 0, 0].round().long()  # the class that is scored highest
+            ranks = (torch.arange(10) - first[:, None]) % 10  # 0 for it, 1 for the next …
+            return -ranks.float()
+
+    images = torch.zeros(100, 3, 16, 16, dtype=torch.uint8)
+    images[:, 0] = (torch.arange(100) % 10)[:, None, None]
+    offset = torch.arange(100) // 10  # the true class has rank 0, 1, … 9, ten images each
+    labels = (torch.arange(100) % 10 + offset) % 10
+    tested = vgglib.evaluate(Fixed(), ImageSet(images, labels), (0.0, 0.0, 0.0))
+    assert (tested["top1"], tested["top5"]) == (0.1, 0.5)
+
+
+def test_half_precision_is_close_to_full(data):
+    net, _ = fit(data)
+    mean, std = Recipe.small().normalisation(data)
+    full, half = (
+        vgglib.evaluate(net, data.test, mean, std, precision=p)["loss"] for p in ("fp32", "bf16")
+    )
+    assert half == pytest.approx(full, abs=0.02)
