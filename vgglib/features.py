@@ -500,8 +500,8 @@ def top_patches(
     """The pieces of real images to which a channel answers most (Zeiler & Fergus, 2014; chapter 6).
 
     A piece is the receptive field of one value of the feature map, moved inside where it hangs over
-    the image's edge, and no larger than the image. Pieces of one image lie at least half a side
-    apart.
+    the image's edge, and no larger than the image. In one image, fields lie at least a side apart,
+    so that nine pieces are not nine times the same.
 
     Parameters
     ----------
@@ -540,7 +540,7 @@ def top_patches(
     )  # (N, height, width)
     height, width = images.shape[2:]
     side = min(field, height, width)
-    apart = max(1, side // (2 * step))  # positions on the map
+    apart = -(-side // step)  # positions on the map
     rows, patches = [], []
     while len(rows) < k and maps.isfinite().any():
         n, row, column = (int(i) for i in torch.unravel_index(maps.argmax(), maps.shape))
