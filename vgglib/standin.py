@@ -1,0 +1,43 @@
+"""A small VGG that is always there.
+
+Where ImageNet's weights can not be fetched, chapters look into this net instead and say so: two
+3×3 convolutions a stage as in net B, three stages, a thirty-second of its size. This project
+trained it on CIFAR-10 with ``benchmarks/standin.py``.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from safetensors import safe_open
+
+from .configs import Config, Conv
+from .model import VGG, vgg
+
+#: 32-64-128 channels, two convolutions a stage, one linear layer on the last 4×4 map.
+STANDIN = Config("stand-in", tuple((Conv(n), Conv(n)) for n in (32, 64, 128)), hidden=())
+WEIGHTS = Path(__file__).parent / "assets" / "standin_cifar10.safetensors"
+
+
+def standin() -> VGG:
+    """The stand-in with its trained weights, in evaluation mode.
+
+    Returns
+    -------
+    VGG
+        For images (N, 3, 32, 32), ten classes, batch norm. Its attribute ``training_data`` holds
+        ``mean`` and ``std`` (0–255 units, what its inputs are normalised with), ``classes`` and
+        ``test_accuracy``.
+    """
+    net = vgg(STANDIN, num_classes=10, image_size=32, batch_norm=True, init=None)
+    with safe_open(WEIGHTS, framework="pt") as file:
+        net.training_data = json.loads(file.metadata()["training_data"])
+        half = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    net.load_state_dict(
+        {
+            name: half[name].to(own.dtype) if name in half else own
+            for name, own in net.state_dict().items()
+        }
+    )
+    return net.eval()
