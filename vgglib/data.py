@@ -469,7 +469,7 @@ def _cifar_from_npm(into: Path, progress: bool, *, package: str, size: int):
         raise FileNotFoundError("there is no npm command here; it comes with Node.js")
     # A cache of its own: npm's would keep a second copy of the package for ever.
     command = [npm, "pack", package, f"--cache={into / 'cache'}", "--fetch-retries=1"]
-    command += ["--loglevel=error", "--no-update-notifier"]
+    command += ["--loglevel=error", "--logs-max=0", "--no-update-notifier"]
     command += ["--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=1000"]
     with (
         tempfile.TemporaryFile() as errors,
