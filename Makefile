@@ -31,9 +31,11 @@ test: $(INSTALLED)  ## unit tests, every notebook re-executed and compared, the 
 notebooks: $(INSTALLED)  ## re-execute chapters in place: all, or NB=notebooks/01_architecture.ipynb
 	$(PY) tools/execute.py $(NB)
 	$(PY) tools/claims.py
+	$(PY) tools/results.py
 
-claims: $(INSTALLED)  ## write the table of book/claims.md from the marks in the chapters
+claims: $(INSTALLED)  ## write the tables of book/claims.md and book/results.md
 	$(PY) tools/claims.py
+	$(PY) tools/results.py
 
 serve: $(BUILT)  ## show the built book at http://127.0.0.1:8000 (or PORT=...)
 	$(PY) -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)

@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+import results
 
 import vgglib
 from vgglib.recorded import FOLDERS
@@ -40,3 +41,16 @@ def test_each_run_says_how_it_was_made(name):
         assert len(lengths) == 1, "columns of a history differ in length"
     assert len({(one["label"], one["seed"]) for one in run["runs"]}) == len(run["runs"])
     assert json.dumps(run)
+
+
+def test_results_page_is_what_the_runs_say():
+    page = results.PAGE.read_text(encoding="utf-8")
+    assert results.with_tables(page) == page, "run `make claims`"
+    missing = set(RUNS) - set(results.RUN.findall(page))
+    assert not missing, f"book/results.md does not show {missing}"
+
+
+def test_a_run_nobody_made_is_called_not_yet_recorded():
+    page = "<!-- run: never-recorded -->\nold\n<!-- end of run -->"
+    assert "*Not yet recorded.*" in results.with_tables(page)
+    assert "old" not in results.with_tables(page)

@@ -21,6 +21,7 @@ __version__ = "0.1.0"
 __all__ = [
     "CONFIGS",
     "LRN",
+    "STANDIN",
     "VGG",
     "Config",
     "Conv",
@@ -37,6 +38,7 @@ __all__ = [
     "receptive_field",
     "recorded",
     "signal",
+    "standin",
     "train",
     "vgg",
 ]

@@ -1,0 +1,48 @@
+"""The results page: read the recorded runs, write the tables of book/results.md.
+
+    python tools/results.py
+
+Each line ``<!-- run: NAME -->`` of the page is followed by the table of
+``benchmarks/recorded/NAME.json``, or by "Not yet recorded" where there is no such file.
+"""
+
+import re
+import statistics
+from pathlib import Path
+
+import vgglib
+
+PAGE = Path(__file__).resolve().parent.parent / "book" / "results.md"
+RUN = re.compile(r"<!-- run: ([\w-]+) -->\n.*?<!-- end of run -->", re.DOTALL)
+
+
+def table(name):
+    """Where and when a run was made, and the test accuracy of each of its labels."""
+    run = vgglib.recorded(name)
+    if run is None:
+        return "*Not yet recorded.*"
+    machine = run["machine"]
+    place = machine["gpu"] or f"{machine['cpu']}, {machine['threads']} of {machine['cores']} cores"
+    lines = [
+        f"`{run['command']}` · {run['date']} · {place} · torch {run['versions']['torch']} · "
+        + ", ".join(f"{key} {value}" for key, value in run["settings"].items()),
+        "",
+        "| what | test accuracy | seeds |",
+        "|---|---|---|",
+    ]
+    for label in dict.fromkeys(one["label"] for one in run["runs"]):
+        found = [one["test_accuracy"] for one in run["runs"] if one["label"] == label]
+        spread = f" ± {100 * statistics.stdev(found):.1f}" if len(found) > 1 else ""
+        mean = f"{100 * statistics.mean(found):.1f}"
+        lines.append(f"| {label} | {mean}{spread} % | {len(found)} |")
+    return "\n".join(lines)
+
+
+def with_tables(page):
+    """The results page with its tables written anew."""
+    return RUN.sub(lambda m: f"<!-- run: {m[1]} -->\n{table(m[1])}\n<!-- end of run -->", page)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    print("wrote book/results.md")
