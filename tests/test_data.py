@@ -292,8 +292,10 @@ def test_an_npm_that_hangs_is_ended(mini, tmp_path, monkeypatch):
         f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(__import__('os').getpid()))\n"
         "time.sleep(60)",
     )
+    start = time.monotonic()
     with pytest.raises(DataUnavailableError, match="npm has sent nothing"):
         mini(npm)(root=tmp_path / "cache")
+    assert time.monotonic() - start < 20
     if (tmp_path / "pid").exists():  # it may have been ended before it could say so
         with pytest.raises(ProcessLookupError):
             os.kill(int((tmp_path / "pid").read_text()), 0)
