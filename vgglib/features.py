@@ -213,7 +213,7 @@ def saliency(
     Returns
     -------
     Tensor, (H, W)
-        The largest of the three colours' |∂score/∂pixel|; at least 0, in units of score per unit
+        The largest of the three colours' ``|∂score/∂pixel|``; at least 0, in units of score per unit
         of the normalised image.
 
     Raises
@@ -582,7 +582,7 @@ def effective_receptive_field(
     """How much does each pixel really matter to the unit in the middle? (§2.3; Luo et al., 2016)
 
     The receptive field says which pixels *can* matter; this is the mean over images and colours of
-    |∂(sum of the channels in the middle of the feature map)/∂pixel|.
+    ``|∂(sum of the channels in the middle of the feature map)/∂pixel|``.
 
     Parameters
     ----------
