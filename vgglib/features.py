@@ -213,8 +213,8 @@ def saliency(
     Returns
     -------
     Tensor, (H, W)
-        The largest of the three colours' ``|∂score/∂pixel|``; at least 0, in units of score per unit
-        of the normalised image.
+        The largest of the three colours' ``|∂score/∂pixel|``; at least 0, in units of score per
+        unit of the normalised image.
 
     Raises
     ------
