@@ -1,0 +1,491 @@
+"""The networks against torchvision's, LRN against its formula, and weights that come and go."""
+
+import io
+import os
+import pickle
+import urllib.error
+from email.message import Message
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+from torch import nn
+
+from vgglib import CONFIGS, VGG, Config, Conv, load_weights, vgg
+
+SMALL = {"width": 1 / 16, "image_size": 32, "num_classes": 10}
+REFERENCES = [f"vgg{depth}{bn}" for depth in (11, 13, 16, 19) for bn in ("", "_bn")]
+LETTERS = {"vgg11": "A", "vgg13": "B", "vgg16": "D", "vgg19": "E"}
+
+
+def state_of(net):
+    return {key: value.clone() for key, value in net.state_dict().items()}
+
+
+def same(before, after):
+    return before.keys() == after.keys() and all(torch.equal(before[k], after[k]) for k in before)
+
+
+def on_meta(make, *arguments, **options):
+    with torch.device("meta"):
+        return make(*arguments, **options)
+
+
+# ---------------------------------------------------------------------------------- torchvision
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_names_shapes_and_counts_are_torchvisions(name):
+    theirs = on_meta(torchvision.models.get_model, name).state_dict()
+    base, _, batch_norm = name.partition("_")
+    for ours in (
+        on_meta(vgg, name),
+        on_meta(vgg, base, batch_norm=bool(batch_norm)),
+        on_meta(vgg, LETTERS[base], batch_norm=bool(batch_norm)),
+    ):
+        state = ours.state_dict()
+        assert list(state) == list(theirs)
+        assert [v.shape for v in state.values()] == [v.shape for v in theirs.values()]
+    counts = {"vgg11_bn": 132_868_840, "vgg13_bn": 133_053_736}
+    counts |= {"vgg16_bn": 138_365_992, "vgg19_bn": 143_678_248}
+    if batch_norm:
+        assert sum(p.numel() for p in ours.parameters()) == counts[name]
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_logits_are_torchvisions_with_weights_moved_there_and_back(name):
+    torch.manual_seed(0)
+    base, _, batch_norm = name.partition("_")
+    theirs = on_meta(torchvision.models.get_model, name, num_classes=10).eval()
+    config = CONFIGS[LETTERS[base]]
+    if name != "vgg11":  # one net in full; the others with 64 hidden units, to spare memory
+        config = Config("narrow", config.stages, hidden=(64, 64))
+        for index, sides in ((0, (25_088, 64)), (3, (64, 64)), (6, (64, 10))):
+            theirs.classifier[index] = on_meta(nn.Linear, *sides)
+    options = {"num_classes": 10, "batch_norm": bool(batch_norm), "init": None}
+    ours, back = (on_meta(vgg, config, **options).to_empty(device="cpu").eval() for _ in range(2))
+    for module in ours.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            bound = (6 / module.weight[0].numel()) ** 0.5  # He's variance, quickly drawn
+            nn.init.uniform_(module.weight, -bound, bound)
+            nn.init.uniform_(module.bias, -0.1, 0.1)
+        elif isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+            for values in (module.weight, module.running_var):
+                nn.init.uniform_(values, 0.5, 1.5)
+            for values in (module.bias, module.running_mean):
+                nn.init.uniform_(values, -0.5, 0.5)
+    images = torch.randn(1, 3, 224, 224)
+    with torch.inference_mode():
+        expected = ours(images)
+        # There: their net runs on the very tensors of ours.
+        theirs.load_state_dict(ours.state_dict(), assign=True)
+        logits = theirs(images)
+    assert expected.std() > 0.01
+    torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-6)
+    # And back, into a net of ours that holds other weights.
+    assert load_weights(back, theirs.state_dict()) is back
+    with torch.inference_mode():
+        torch.testing.assert_close(back(images), logits, rtol=1e-5, atol=1e-6)
+
+
+def test_at_32_px_the_classifier_takes_the_1x1_map_as_it_is():
+    net = vgg("D", image_size=32, num_classes=10, width=1 / 4)
+    assert net.classifier[0].in_features == 128
+    with torch.inference_mode():
+        assert net.features(torch.zeros(2, 3, 32, 32)).shape == (2, 128, 1, 1)
+        assert net(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+
+
+def test_no_relu_works_in_place():
+    net = vgg("D", batch_norm=True, **SMALL)
+    assert not any(m.inplace for m in net.modules() if isinstance(m, nn.ReLU | nn.Dropout))
+    maps = {}
+    net.features[0].register_forward_hook(lambda m, inputs, output: maps.update(conv=output))
+    net(torch.randn(2, 3, 32, 32))
+    assert (maps["conv"] < 0).any()
+
+
+# ------------------------------------------------------------------------------------------ LRN
+
+
+def test_lrn_is_alexnets_formula():
+    """b[i] = a[i] / (2 + 1e-4 · Σ a[j]²)^0.75 over the five channels around i."""
+    lrn = vgg("A-LRN", image_size=32, num_classes=2, width=1 / 4).features[2]
+    generator = np.random.default_rng(0)
+    a = generator.uniform(0, 300, size=(2, 16, 3, 4))  # large enough that α matters
+    b = np.empty_like(a)
+    for i in range(16):
+        near = a[:, max(0, i - 2) : min(15, i + 2) + 1]
+        b[:, i] = a[:, i] / (2 + 1e-4 * (near**2).sum(axis=1)) ** 0.75
+    np.testing.assert_allclose(lrn(torch.from_numpy(a)).numpy(), b, rtol=1e-12)
+    naive = nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=2)(torch.from_numpy(a)).numpy()
+    assert np.abs(naive / b - 1).max() > 0.5  # PyTorch's α is a fifth of the paper's
+
+
+def test_a_lrn_is_a_with_one_layer_more_and_the_same_weights():
+    plain, normalised = vgg("A", **SMALL), vgg("A-LRN", **SMALL)
+    load = dict(zip(normalised.state_dict(), plain.state_dict().values(), strict=True))
+    load_weights(normalised, load)
+    images = torch.rand(2, 3, 32, 32) * 200
+    with torch.inference_mode():
+        x = normalised.features[2](plain.features[:2](images))
+        x = plain.classifier.eval()(plain.features[2:](x).flatten(1))
+        torch.testing.assert_close(normalised.eval()(images), x)
+
+
+# ------------------------------------------------------------------------------- layers and sizes
+
+
+def test_layer_names():
+    names = on_meta(vgg, "D").layer_names
+    assert names["conv1_1"] == "features.0"
+    assert names["relu1_2"] == "features.3"
+    assert names["pool3"] == "features.16"
+    assert names["conv5_3"] == "features.28"
+    assert (names["fc6"], names["relu6"], names["dropout6"]) == tuple(
+        f"classifier.{i}" for i in range(3)
+    )
+    assert names["fc8"] == "classifier.6"
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_layer_names_name_every_layer_once_and_by_its_kind(name, batch_norm):
+    net = vgg(name, batch_norm=batch_norm, **SMALL)
+    leaves = [path for path, m in net.named_modules() if path and not list(m.children())]
+    assert list(net.layer_names.values()) == leaves
+    kinds = {
+        "conv": nn.Conv2d,
+        "bn": nn.BatchNorm2d,
+        "lrn": nn.LocalResponseNorm,
+        "relu": nn.ReLU,
+        "pool": nn.MaxPool2d,
+        "fc": nn.Linear,
+        "dropout": nn.Dropout,
+    }
+    for layer, path in net.layer_names.items():
+        assert type(net.get_submodule(path)) is kinds[layer.rstrip("0123456789_")], layer
+
+
+def test_width_scales_channels_and_hidden_units_alike():
+    net = on_meta(vgg, "D", width=0.25)
+    convs = [m.out_channels for m in net.features if isinstance(m, nn.Conv2d)]
+    assert convs == [conv.channels // 4 for conv in CONFIGS["D"].convs]
+    linears = [m for m in net.classifier if isinstance(m, nn.Linear)]
+    assert [m.in_features for m in linears] == [128 * 7 * 7, 1024, 1024]
+    assert linears[-1].out_features == 1000
+    assert min(m.out_channels for m in vgg("A", **SMALL | {"width": 1e-6}).features[::3][:2]) == 1
+
+
+@given(
+    st.integers(1, 3), st.integers(0, 30), st.sampled_from([1, 3, 5]), st.sampled_from([0.3, 1, 2])
+)
+@settings(deadline=None, max_examples=25)
+def test_any_image_that_survives_the_pools_gives_one_score_a_class(stages, more, kernel, width):
+    size = 2**stages + more
+    net = vgg(
+        Config("own", ((Conv(3, kernel),),) * stages, hidden=()),
+        image_size=size,
+        width=width,
+        num_classes=4,
+    )
+    with torch.inference_mode():
+        assert net(torch.zeros(2, 3, size, size)).shape == (2, 4)
+
+
+def test_dropout_sits_behind_the_hidden_layers_only():
+    net = vgg("A", dropout=0.3, **SMALL)
+    assert [m.p for m in net.modules() if isinstance(m, nn.Dropout)] == [0.3, 0.3]
+    assert isinstance(net.classifier[-1], nn.Linear)
+
+
+def test_names_of_torchvision_mean_the_letters():
+    for name, letter in LETTERS.items():
+        assert on_meta(vgg, name).config == CONFIGS[letter]
+        assert not on_meta(vgg, name).batch_norm
+        assert on_meta(vgg, f"{name}_bn").batch_norm
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"name": "vgg15"}, ValueError, "unknown net 'vgg15'; accepted are A, A-LRN, B.*vgg19_bn"),
+        ({"name": "d"}, ValueError, "unknown net 'd'; accepted are A"),
+        ({"name": 16}, TypeError, "named by a string .* got int"),
+        ({"name": "D", "image_size": 31}, ValueError, "at least 32 .*halves the image.* got 31"),
+        ({"name": "D", "image_size": 224.0}, ValueError, "image_size must be an integer"),
+        ({"name": "D", "num_classes": 0}, ValueError, "num_classes must be a positive integer"),
+        ({"name": "D", "width": 0}, ValueError, "width must be a positive number"),
+        ({"name": "D", "width": float("inf")}, ValueError, "width must be a positive number"),
+        ({"name": "D", "width": float("nan")}, ValueError, "width must be a positive number"),
+        ({"name": "D", "width": "1"}, ValueError, "width must be a positive number"),
+        ({"name": "D", "dropout": 1}, ValueError, r"dropout must be a number in \[0, 1\)"),
+        ({"name": "D", "dropout": None}, ValueError, r"dropout must be a number in \[0, 1\)"),
+        ({"name": "A", "init": "zeros", **SMALL}, ValueError, "accepted are normal, xavier, he"),
+    ],
+)
+def test_what_the_builder_refuses_and_why(arguments, error, words):
+    with pytest.raises(error, match=words):
+        vgg(**arguments)
+
+
+def test_vgg_takes_a_config():
+    with pytest.raises(TypeError, match="takes a Config, got 'D'"):
+        VGG("D")
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(2, 1, 32, 32), (2, 3, 32, 64), (2, 3, 64, 64), (3, 32, 32), (2, 32, 32, 3)],
+    ids=["one channel", "oblong", "too large", "no batch", "channels last"],
+)
+def test_images_of_another_shape_are_refused(shape):
+    net = vgg("A", **SMALL)
+    with pytest.raises(ValueError, match=r"shape \(N, 3, 32, 32\), got .*image_size=") as refusal:
+        net(torch.zeros(shape))
+    assert str(shape) in str(refusal.value)
+
+
+# -------------------------------------------------------------------------------------- weights
+
+
+@pytest.fixture
+def net():
+    torch.manual_seed(0)
+    return vgg("A", **SMALL)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_weights_come_back_from_a_file(net, tmp_path, suffix):
+    path = tmp_path / f"weights{suffix}"
+    (torch.save if suffix == ".pth" else save_file)(net.state_dict(), path)
+    for given_as in (path, str(path)):
+        assert same(net.state_dict(), vgg("A", weights=given_as, **SMALL).state_dict())
+
+
+def test_weights_of_another_precision_are_converted(net):
+    halves = {key: value.half() for key, value in net.state_dict().items()}
+    other = load_weights(vgg("A", **SMALL), halves)
+    assert other.features[0].weight.dtype == torch.float32
+    torch.testing.assert_close(other.state_dict(), net.state_dict(), rtol=1e-3, atol=1e-3)
+
+
+def changed(net, **values):
+    return {**state_of(net), **values}
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (lambda net: vgg("D", **SMALL).state_dict(), "another net than A .*features.3.weight"),
+        (lambda net: vgg("A-LRN", **SMALL).state_dict(), "features.3.weight is missing"),
+        (lambda net: vgg("A", **SMALL | {"num_classes": 5}).state_dict(), r"\(5, 256\) where"),
+        (lambda net: vgg("A", **SMALL | {"width": 1 / 8}).state_dict(), "and 18 more"),
+        (
+            lambda net: vgg("A", **SMALL | {"image_size": 64}).state_dict(),
+            r"classifier.0.weight has shape \(256, 128\) where the net has \(256, 32\)",
+        ),
+        (
+            lambda net: vgg("A", batch_norm=True, **SMALL).state_dict(),
+            "features.3.weight is missing",
+        ),
+        (lambda net: {}, "features.0.weight is missing"),
+        (lambda net: changed(net, extra=torch.zeros(1)), "extra has no place"),
+        (lambda net: {"model": net.state_dict()}, "'model' of type .*key of its own"),
+        (lambda net: changed(net, **{"features.0.bias": [0.0]}), "'features.0.bias' of type list"),
+        (
+            lambda net: changed(net, **{"features.3.bias": torch.full((8,), torch.nan)}),
+            "not finite in features.3.bias",
+        ),
+        (
+            lambda net: changed(net, **{"classifier.6.bias": torch.full((10,), torch.inf)}),
+            "not finite in classifier.6.bias",
+        ),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_and_nothing_is_changed(net, tmp_path, state, words):
+    before, state = state_of(net), state(net)
+    with pytest.raises(ValueError, match=words):
+        load_weights(net, state)
+    torch.save(state, tmp_path / "weights.pth")
+    with pytest.raises(ValueError, match=words):
+        load_weights(net, tmp_path / "weights.pth")
+    assert same(before, net.state_dict())
+
+
+def test_a_missing_file_is_named_with_what_is_accepted(net, tmp_path):
+    for path in (tmp_path / "none.pth", tmp_path, "IMAGENET1K_V9"):
+        with pytest.raises(FileNotFoundError, match=r"no weights at .*IMAGENET1K_V1.*safetensors"):
+            load_weights(net, path)
+
+
+class Trap:
+    """Unpickled, it makes a folder: what a malicious file could do, harmlessly."""
+
+    def __init__(self, folder):
+        self.folder = str(folder)
+
+    def __reduce__(self):
+        return (os.mkdir, (self.folder,))
+
+
+def test_code_in_a_file_is_not_run(net, tmp_path):
+    proof, before = tmp_path / "ran", state_of(net)
+    torch.save(changed(net, **{"features.0.bias": Trap(proof)}), tmp_path / "zip.pth")
+    (tmp_path / "plain.pth").write_bytes(pickle.dumps(Trap(proof), protocol=2))
+    for name in ("zip.pth", "plain.pth"):
+        with pytest.raises(
+            ValueError, match=r"can not be read as weights.*could run code"
+        ) as error:
+            load_weights(net, tmp_path / name)
+        assert "weights_only" not in str(error.value)  # no advice to load it all the same
+    assert not proof.exists()
+    assert same(before, net.state_dict())
+
+
+def test_a_whole_pickled_net_is_not_a_state_dict(net, tmp_path):
+    torch.save(net, tmp_path / "net.pth")
+    with pytest.raises(ValueError, match=r"accepted is torch.save\(net.state_dict\(\), …\)"):
+        load_weights(net, tmp_path / "net.pth")
+    torch.save([torch.zeros(2)], tmp_path / "list.pth")
+    with pytest.raises(ValueError, match=r"holds no state_dict .* but list"):
+        load_weights(net, tmp_path / "list.pth")
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("keep", [0.0, 0.001, 0.5, 0.99])
+def test_a_damaged_file_is_refused(net, tmp_path, suffix, keep):
+    whole = tmp_path / f"whole{suffix}"
+    (torch.save if suffix == ".pth" else save_file)(net.state_dict(), whole)
+    content, before = whole.read_bytes(), state_of(net)
+    path = tmp_path / f"cut{suffix}"
+    path.write_bytes(content[: int(keep * len(content))])
+    with pytest.raises(ValueError, match=r"can not be read as weights.*damaged"):
+        load_weights(net, path)
+    path.write_bytes(b"<!DOCTYPE html><title>404</title>")
+    with pytest.raises(ValueError, match=r"can not be read as weights.*damaged"):
+        load_weights(net, path)
+    assert same(before, net.state_dict())
+
+
+# ------------------------------------------------------------------- torchvision's trained weights
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """torch.hub without the network; the list holds what it asked for."""
+    asked = []
+
+    def refuse(request, *arguments, **options):
+        asked.append(getattr(request, "full_url", request))
+        raise urllib.error.URLError("network is unreachable")
+
+    monkeypatch.setattr("torch.hub.urlopen", refuse)
+    return asked
+
+
+@pytest.fixture
+def fetched(monkeypatch):
+    """torchvision hands out weights of 0.5; the list holds how it was asked for them."""
+    calls = []
+    shapes = {k: v.shape for k, v in on_meta(torchvision.models.vgg16).state_dict().items()}
+
+    def get_state_dict(weights, *arguments, **options):
+        calls.append((str(weights), arguments, options))
+        broken = ("classifier",) if weights.name == "IMAGENET1K_FEATURES" else ()  # as it really is
+        return {
+            key: torch.tensor(torch.nan if key.startswith(broken) else 0.5).expand(shape)
+            for key, shape in shapes.items()
+        }
+
+    monkeypatch.setattr(torchvision.models.VGG16_Weights, "get_state_dict", get_state_dict)
+    return calls
+
+
+def test_features_go_into_any_net_d_and_leave_its_classifier(fetched):
+    torch.manual_seed(4)
+    untouched = vgg("D", image_size=32, num_classes=10).classifier
+    torch.manual_seed(4)
+    net = vgg("vgg16", image_size=32, num_classes=10, weights="IMAGENET1K_FEATURES")
+    assert all((p == 0.5).all() for p in net.features.parameters())
+    assert same(untouched.state_dict(), net.classifier.state_dict())
+    ((weights, arguments, options),) = fetched
+    assert weights == "VGG16_Weights.IMAGENET1K_FEATURES"
+    assert arguments == ()
+    assert options["check_hash"] is True
+    assert options["weights_only"] is True
+
+
+def test_v1_fills_features_and_classifier_alike(fetched):
+    net = on_meta(vgg, "D", init=None).to_empty(device="cpu")
+    load_weights(net, "imagenet1k_v1")
+    assert all((p == 0.5).all() for p in net.parameters())
+    assert [weights for weights, _, _ in fetched] == ["VGG16_Weights.IMAGENET1K_V1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "weights", "words"),
+    [
+        ("A", {}, "IMAGENET1K_FEATURES", "no IMAGENET1K_FEATURES for vgg11; it has IMAGENET1K_V1"),
+        ("vgg16_bn", {}, "IMAGENET1K_FEATURES", "no IMAGENET1K_FEATURES for vgg16_bn"),
+        ("C", {}, "IMAGENET1K_V1", r"no weights for C; it has them for A \(vgg11\)"),
+        ("A-LRN", {}, "IMAGENET1K_V1", "no weights for A-LRN"),
+        ("D", {"width": 0.5}, "IMAGENET1K_FEATURES", "width=0.5.*features.0.weight has shape"),
+        ("D", {"num_classes": 10}, "IMAGENET1K_V1", "num_classes=10.*classifier.6.weight"),
+        ("vgg19_bn", {"image_size": 64}, "IMAGENET1K_V1", "image_size=64.*classifier.0.weight"),
+        (Config("D", ((Conv(64),),)), {}, "IMAGENET1K_V1", "torchvision has no weights for D"),
+    ],
+)
+def test_weights_that_torchvision_lacks_are_refused_before_anything_is_fetched(
+    no_network, name, options, weights, words
+):
+    with pytest.raises(ValueError, match=words):
+        load_weights(on_meta(vgg, name, **options), weights)
+    assert no_network == []
+
+
+def test_without_network_the_error_says_what_to_do(no_network, monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    net = vgg("D", image_size=32, num_classes=2, init=None)
+    before = state_of(net)
+    with pytest.raises(OSError, match=r"can not be had from https.*unreachable.*checkpoints"):
+        load_weights(net, "IMAGENET1K_FEATURES")
+    assert len(no_network) == 1
+    assert no_network[0].endswith("vgg16_features-amdegroot-88682ab5.pth")
+    assert same(before, net.state_dict())
+
+
+def test_bytes_with_another_hash_are_refused(monkeypatch, tmp_path):
+    """A file that is not what torchvision published, as a broken mirror would send it."""
+
+    class Answer(io.BytesIO):
+        def info(self):
+            return Message()
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("torch.hub.urlopen", lambda *arguments, **options: Answer(b"other bytes"))
+    with pytest.raises(OSError, match=r"IMAGENET1K_FEATURES of vgg16 .*invalid hash value"):
+        vgg("D", image_size=32, num_classes=2, init=None, weights="IMAGENET1K_FEATURES")
+    assert not list(tmp_path.rglob("*.pth"))
+
+
+def test_the_papers_own_convolutions(no_network):
+    """The real file where torch's cache has it; else the refusal to go on without."""
+    file = Path(torch.hub.get_dir(), "checkpoints", "vgg16_features-amdegroot-88682ab5.pth")
+    net = vgg("D", image_size=32, num_classes=2, init=None)
+    before = state_of(net)
+    if not file.exists():
+        with pytest.raises(OSError, match="can not be had"):
+            load_weights(net, "IMAGENET1K_FEATURES")
+        return
+    load_weights(net, "IMAGENET1K_FEATURES")
+    reference = torch.load(file, weights_only=True, mmap=True)
+    for key, value in net.state_dict().items():
+        assert torch.equal(value, (reference if key.startswith("features") else before)[key]), key
+    assert no_network == []
