@@ -9,7 +9,7 @@ PY = .venv/bin/python
 
 INSTALLED = .venv/installed.stamp
 BUILT = _build/book.stamp
-BOOK_SOURCES = _config.yml _toc.yml $(shell find book vgglib -name '*.py' -o -path 'book/*' -type f) \
+BOOK_SOURCES = _config.yml _toc.yml $(shell find book vgglib -type f -not -name '*.pyc') \
 	$(wildcard notebooks/*.ipynb benchmarks/recorded/*.json)
 
 .PHONY: help setup book test notebooks claims serve lint format address clean

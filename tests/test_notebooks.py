@@ -78,7 +78,8 @@ def test_executed_top_to_bottom(chapter):
 
 
 def test_in_the_form_that_make_notebooks_writes(chapter):
-    assert normalise(copy.deepcopy(chapter.notebook)) == chapter.notebook
+    normal = normalise(copy.deepcopy(chapter.notebook)) == chapter.notebook
+    assert normal, "run `make notebooks` on this chapter"
     assert chapter.path.stat().st_size < 3e6, "a chapter stays below 3 MB"
 
 
