@@ -172,19 +172,14 @@ def _batch(model: nn.Module, images: Tensor) -> Tensor:
 
 @contextmanager
 def _as_it_was(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without in-place layers; afterwards every module is as it was before."""
+    """Evaluation mode; afterwards every module is in the mode in which it was before."""
     training = {module: module.training for module in model.modules()}
-    in_place = [module for module in model.modules() if getattr(module, "inplace", False)]
     try:
         model.eval()
-        for module in in_place:
-            module.inplace = False
         yield
     finally:
         for module, flag in training.items():
             module.training = flag
-        for module in in_place:
-            module.inplace = True
 
 
 # ----------------------------------------------------------------------------------- attributions
