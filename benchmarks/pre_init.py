@@ -60,6 +60,10 @@ def main():
         for scheme in ("xavier", "he"):
             label = f"D, {scheme.capitalize()}"
             jobs.append((label, seed, lambda k=scheme, s=seed: fit(build("D", s, k), s)))
+        # From scratch for as many epochs as A and then D have had together.
+        together = EPOCHS_A + EPOCHS
+        label = f"D, He, {together} epochs"
+        jobs.append((label, seed, lambda s=seed, e=together: fit(build("D", s, "he"), s, e)))
     settings = {
         "images": IMAGES,
         "width": WIDTH,

@@ -144,6 +144,12 @@ def test_curves_take_recorded_histories_and_many_of_them():
     assert [text.get_text() for text in fig.axes[0].get_legend().get_texts()] == [*runs, "d", "e"]
 
 
+def test_curves_tick_whole_epochs():
+    fig = plots.curves({"A": history([0.1, 0.2, 0.3])}, y="val_accuracy", y_label="accuracy")
+    ticks = fig.axes[0].get_xticks()
+    assert len(ticks) >= 3 and all(tick == int(tick) for tick in ticks)
+
+
 def test_curves_name_what_is_missing():
     with pytest.raises(ValueError, match="nothing to draw"):
         plots.curves({}, y="loss", y_label="loss")

@@ -22,7 +22,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import NullFormatter, PercentFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter
 from torch import Tensor
 
 from .configs import Config, Conv
@@ -184,6 +184,8 @@ def curves(
         dashes = "-" if direct else _DASHES[number % len(_DASHES)]
         ax.plot(mean.index, mean, dashes, color=colour, label=label)
     ax.set(xlabel=x_label or x, ylabel=y_label, title=title)
+    if x == "epoch":
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))  # there is no epoch 1.25
     _vertical(ax, percent=percent, log=log, limits=limits, reference=reference)
     _label_ends(ax, [*(histories if direct else ()), *(reference or ())])
     if not direct:
