@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter
+from PIL import Image
 from torch import Tensor
 
 from .configs import Config, Conv
@@ -115,6 +116,10 @@ def show(fig: Figure, alt: str, *, dpi: int = 100) -> None:
     with style():  # matplotlib makes tick labels while it draws
         fig.savefig(data, format="png", dpi=dpi, metadata={"Software": None})
     plt.close(fig)  # a figure made with pyplot would otherwise be shown a second time
+    picture = Image.open(data).convert("RGB")
+    if picture.getcolors(4096) is None:  # photographs: 256 chosen colours take a third of the bytes
+        data = io.BytesIO()
+        picture.quantize(256, method=Image.Quantize.FASTOCTREE).save(data, "png", optimize=True)
     png = base64.b64encode(data.getvalue()).decode()
     display({"image/png": png, "text/plain": alt}, metadata={"image/png": {"alt": alt}}, raw=True)
 
