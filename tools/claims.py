@@ -84,7 +84,9 @@ def table(chapters):
     for path in chapters:
         for number, words, source, verdict in chapter_claims(path):
             link = f"../notebooks/{path.name}#claim-{number.replace('.', '-')}"
-            lines.append(f"| [{number}]({link}) | {words} | {source} | {verdict} |")
+            row = f"| [{number}]({link}) | {words} | {source} | {verdict} |"
+            # A chapter names its neighbours without a folder; the ledger lies in another one.
+            lines.append(re.sub(r"\]\((\d\d_\w+\.ipynb)", r"](../notebooks/\1", row))
     return "\n".join(lines)
 
 
