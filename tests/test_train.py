@@ -10,6 +10,8 @@ from PIL import Image
 import vgglib
 from vgglib import Config, Conv, Recipe
 from vgglib.data import Data, ImageSet
+from vgglib.train.batches import DeviceBatches, split
+from vgglib.train.devices import Place
 
 TINY = Config("tiny", ((Conv(8),), (Conv(8),)), hidden=())
 
@@ -100,9 +102,10 @@ def test_one_plain_epoch_equals_a_loop_written_out(data):
     net, _ = fit(data, **changes)
     reference = tiny()
     mean, std = Recipe.small().normalisation(data)
-    order = torch.randperm(400, generator=torch.Generator().manual_seed(0))
+    place = Place(torch.device("cpu"))
+    order = DeviceBatches(data.train, reference, Recipe.small(batch_size=50), mean, std, place)
     velocity = [torch.zeros_like(p) for p in reference.parameters()]
-    for part in order.split(50):
+    for part in order.order(epoch=1):
         images = vgglib.augment.normalise(data.train.images[part], mean, std)
         loss = F.cross_entropy(reference(images), data.train.labels[part])
         gradients = torch.autograd.grad(loss, list(reference.parameters()))
@@ -132,9 +135,8 @@ def test_plateau_divides_by_ten_and_stops_after_the_last_drop(data):
 
 
 def test_holdout_keeps_validation_images_out_of_training(data):
-    seen = []
     recipe = Recipe.small(batch_size=10, holdout=0.25, epochs=1)
-    training, validation = vgglib.train.__globals__["_split"](data, recipe)
+    training, validation = split(data, recipe)
     assert (len(training), len(validation)) == (300, 100)
     seen = {image.numpy().tobytes() for image in training.images}
     assert not seen & {image.numpy().tobytes() for image in validation.images}

@@ -14,7 +14,7 @@ from .initialise import initialise, pre_initialise, signal
 from .model import VGG, load_weights, vgg
 from .recorded import recorded
 from .standin import STANDIN, standin
-from .train import Recipe, train
+from .train import Recipe, load_run, train
 
 __version__ = "0.1.0"
 
@@ -32,6 +32,7 @@ __all__ = [
     "evaluate",
     "features",
     "initialise",
+    "load_run",
     "load_weights",
     "plots",
     "pre_initialise",

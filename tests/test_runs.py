@@ -1,0 +1,460 @@
+"""Runs: the command line, checkpoints, interruption, several processes, and what goes wrong."""
+
+import json
+import os
+import resource
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import fields
+
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from test_train import colours, fit, tiny
+from torchvision.datasets import ImageFolder
+
+import vgglib
+from vgglib import Recipe
+from vgglib.data import Data
+from vgglib.train import CheckpointError, Interrupted, StalledWarning, checkpoint, load_run
+from vgglib.train.__main__ import main
+from vgglib.train.batches import DeviceBatches, LoaderBatches
+from vgglib.train.checkpoint import LAST, PREVIOUS
+from vgglib.train.devices import Place
+
+CPU = Place(torch.device("cpu"))
+QUICK = shlex.split(
+    "--net A --width 0.0625 --init he --data fashion-mnist-mini --recipe small --precision fp32 "
+    "--batch-size 64 --limit 640 --epochs 2 --quiet"
+)
+CLOCK = ["seconds", "images_per_second", "waiting"]
+
+
+@pytest.fixture
+def data():
+    return Data("colours", colours(400, 0), colours(200, 1), tuple("rgby"), "made here")
+
+
+def run(data, folder, net=None, resume=False, on_epoch=None, options=(), **changes):
+    recipe = Recipe.small(**({"batch_size": 50, "epochs": 3, "precision": "fp32"} | changes))
+    net = net or tiny()
+    history = vgglib.train(
+        net, data, recipe, device="cpu", progress=False, out=folder, resume=resume,
+        on_epoch=on_epoch, **dict(options),
+    )  # fmt: skip
+    return net, history
+
+
+def command(*more, torchrun=0):
+    start = [sys.executable, "-m"]
+    if torchrun:
+        start += ["torch.distributed.run", "--standalone", f"--nproc-per-node={torchrun}", "-m"]
+    return [*start, "vgglib.train", *QUICK, *map(str, more)]
+
+
+def environment():
+    return os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+def call(*more, torchrun=0):
+    return subprocess.run(
+        command(*more, torchrun=torchrun), env=environment(), capture_output=True, text=True,
+        timeout=300,
+    )  # fmt: skip
+
+
+def same_weights(a, b):
+    a, b = a.state_dict(), b.state_dict()
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+# ---- the command line
+
+
+def test_help_names_every_field_of_the_recipe(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    shown = capsys.readouterr().out
+    assert stop.value.code == 0
+    assert not [f.name for f in fields(Recipe) if f.name not in shown]
+
+
+def test_command_line_trains_and_leaves_a_run(tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main([*QUICK, "--out", str(out), "--set", "weight_decay=1e-3", "--seed", "3"]) == 0
+    assert {LAST, PREVIOUS, "history.csv", "config.json", "curves.png"} == set(os.listdir(out))
+    config = json.loads((out / "config.json").read_text())
+    assert config["recipe"]["weight_decay"] == 1e-3 and config["recipe"]["seed"] == 3
+    history = pd.read_csv(out / "history.csv")
+    assert list(history.epoch) == [1, 2]
+    net, data = load_run(out), vgglib.data.load("fashion-mnist-mini")
+    settings = Recipe.small(seed=3).normalisation(Data(data.name, data.train[:640], *rest(data)))
+    tested = vgglib.evaluate(net, data.test, *settings)
+    assert tested["top1"] == pytest.approx(history.val_accuracy.iloc[-1])
+    shown = capsys.readouterr().out
+    assert "Stopped: all epochs done" in shown and str(out / LAST) in shown
+
+
+def rest(data):
+    return data.test, data.classes, data.source
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--net", "F"], "A-LRN"),
+        (["--set", "lr"], "key=value"),
+        (["--set", "rate=1"], "weight_decay"),
+        (["--set", "scale=100"], "224"),
+        (["--batch-size", "0"], "positive"),
+        (["--accumulate", "7"], "divide"),
+        (["--weights", "a", "--pre-init", "b"], "one of them"),
+        (["--pre-init", "nowhere"], "nowhere"),
+        (["--data", "cifar"], "cifar10"),
+        (["--out", "/dev/null/run"], "another folder"),
+    ],
+)
+def test_command_line_says_what_is_wrong_and_writes_nothing(more, says, tmp_path, capsys):
+    assert main([*QUICK, "--out", str(tmp_path / "run"), *more]) == 2
+    assert says in capsys.readouterr().err
+    assert not (tmp_path / "run").exists() or not os.listdir(tmp_path / "run")
+
+
+def test_settings_are_read_as_python_values():
+    recipe = Recipe.paper().with_settings(
+        ["scale=(256, 512)", "dropout=none", "flip=false", "schedule=constant", "batch-size=32"]
+    )
+    assert recipe == Recipe.paper(
+        scale=(256, 512), dropout=None, flip=False, schedule="constant", batch_size=32
+    )
+
+
+def test_the_schedule_of_the_paper_goes_from_one_run_to_the_next(tmp_path):
+    """§3.1: D starts from A's layers, S = 384 from the net trained at S = 256."""
+    assert main([*QUICK, "--out", str(tmp_path / "a")]) == 0
+    start = ["--epochs", "1", "--set", "lr=1e-12", "--set", "weight_decay=0"]
+    deep = [*QUICK, *start, "--net", "D", "--out", str(tmp_path / "d")]
+    assert main([*deep, "--pre-init", str(tmp_path / "a")]) == 0
+    shallow, deep = load_run(tmp_path / "a"), load_run(tmp_path / "d")
+    for name in ("conv1_1", "conv2_1", "conv3_1", "conv3_2", "fc6", "fc8"):
+        ours = deep.get_submodule(deep.layer_names[name]).weight
+        theirs = shallow.get_submodule(shallow.layer_names[name]).weight
+        torch.testing.assert_close(ours, theirs)
+    again = [*QUICK, *start, "--set", "scale=384", "--out", str(tmp_path / "a384")]
+    assert main([*again, "--weights", str(tmp_path / "a")]) == 0
+    for ours, theirs in zip(
+        load_run(tmp_path / "a384").parameters(), shallow.parameters(), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs)
+
+
+# ---- interruption
+
+
+@pytest.mark.parametrize("schedule", ["one-cycle", "plateau"])
+def test_resumed_run_ends_with_the_same_bits(data, tmp_path, schedule):
+    changes = dict(schedule=schedule, colour_shift=True, holdout=0.25, epochs=4)
+    straight, history = run(data, tmp_path / "a", net=tiny(dropout=0.5), **changes)
+    run(data, tmp_path / "b", net=tiny(), on_epoch=lambda row: row["epoch"] == 2, **changes)
+    forget_the_end(tmp_path / "b" / LAST)
+    resumed, rest = run(data, tmp_path / "b", net=tiny(), resume=True, **changes)
+    assert same_weights(straight, resumed)
+    pd.testing.assert_frame_equal(history.drop(columns=CLOCK), rest.drop(columns=CLOCK))
+
+
+def forget_the_end(path):
+    """Rewrite a checkpoint as one of a run that was not told to stop."""
+    found = checkpoint.read(path)
+    found.state["stopped"] = ""
+    checkpoint.write(path.parent, found)
+
+
+def test_killed_at_any_step_and_resumed_ends_with_the_same_bits(tmp_path):
+    """SIGKILL at three moments of one run, each time resumed, with dropout and mid-epoch saves."""
+    more = ["--deterministic", "--checkpoint-steps", "2", "--set", "dropout=0.5", "--epochs", "4"]
+    assert call(*more, "--out", tmp_path / "straight").returncode == 0
+    killed, out = 0, tmp_path / "killed"
+    for number in range(20):
+        process = subprocess.Popen(
+            command(*more, "--out", out, "--resume"), env=environment(), stdout=subprocess.DEVNULL
+        )
+        written = out / LAST
+        before = written.stat().st_mtime_ns if written.exists() else 0
+        # Kill it some moments after it has written at least one more checkpoint.
+        while process.poll() is None:
+            if written.exists() and written.stat().st_mtime_ns > before:
+                time.sleep(0.07 * (number + 1))
+                break
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        killed += process.wait() == -signal.SIGKILL
+        if killed == 3:
+            break
+    assert killed == 3
+    assert call(*more, "--out", out, "--resume").returncode == 0
+    assert same_weights(load_run(tmp_path / "straight"), load_run(out))
+    first, second = (pd.read_csv(tmp_path / n / "history.csv") for n in ("straight", "killed"))
+    pd.testing.assert_frame_equal(first.drop(columns=CLOCK), second.drop(columns=CLOCK))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_write_a_checkpoint_and_leave(data, tmp_path, number):
+    def stop(row):
+        if row["epoch"] == 1:
+            os.kill(os.getpid(), number)
+
+    handler = signal.getsignal(number)
+    with pytest.raises(Interrupted, match=number.name) as stopped:
+        run(data, tmp_path, on_epoch=stop)
+    assert stopped.value.signal == number and signal.getsignal(number) == handler
+    resumed, _ = run(data, tmp_path, resume=True)
+    straight, _ = run(data, tmp_path / "straight")
+    assert same_weights(straight, resumed)
+
+
+# ---- checkpoints
+
+
+def test_a_checkpoint_is_an_ordinary_safetensors_file_with_the_weights(data, tmp_path):
+    net, _ = run(data, tmp_path)
+    tensors = load_file(tmp_path / LAST)
+    for name, value in net.state_dict().items():
+        assert torch.equal(tensors[f"model.{name}"], value)
+
+
+def damage(path, how):
+    content = path.read_bytes()
+    if how == "truncated":
+        path.write_bytes(content[: len(content) // 2])
+    elif how == "empty":
+        path.write_bytes(b"")
+    elif how == "one bit":
+        middle = len(content) - 200
+        path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+    elif how == "settings":
+        assert content.count(b'\\"epoch\\": 4') == 1
+        path.write_bytes(content.replace(b'\\"epoch\\": 4', b'\\"epoch\\": 2'))
+    elif how == "pickle":
+        torch.save({"model": 1}, path)
+    elif how == "weights only":
+        save_file({"features.0.weight": torch.zeros(3)}, path)
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ("truncated", "truncated"),
+        ("empty", "truncated"),
+        ("one bit", "changed since"),
+        ("settings", "changed since"),
+        ("pickle", "not a checkpoint"),
+        ("weights only", "weights of a new run"),
+    ],
+)
+def test_damaged_checkpoint_is_refused_and_the_previous_one_serves(data, tmp_path, how, says):
+    straight, _ = run(data, tmp_path)
+    damage(tmp_path / LAST, how)
+    with pytest.raises(CheckpointError, match=says):
+        run(data, tmp_path, resume=True)
+    with pytest.raises(CheckpointError, match=says):
+        load_run(tmp_path)
+    resumed, _ = run(data, tmp_path, resume="previous")
+    assert same_weights(straight, resumed)
+
+
+def test_changed_recipe_net_or_data_is_refused_with_the_difference(data, tmp_path):
+    run(data, tmp_path)
+    with pytest.raises(CheckpointError, match=r"recipe, lr: 0.02 in the checkpoint, 0.5 now"):
+        run(data, tmp_path, resume=True, lr=0.5)
+    with pytest.raises(CheckpointError, match="net, batch_norm: False in the checkpoint, True now"):
+        run(data, tmp_path, net=tiny(batch_norm=True), resume=True)
+    fewer = Data(data.name, data.train[:200], *rest(data))
+    with pytest.raises(CheckpointError, match="training images: 400 in the checkpoint, 200 now"):
+        run(fewer, tmp_path, resume=True)
+
+
+def test_a_folder_with_a_run_is_not_overwritten(data, tmp_path):
+    run(data, tmp_path)
+    before = (tmp_path / LAST).read_bytes()
+    with pytest.raises(FileExistsError, match="--resume"):
+        run(data, tmp_path)
+    assert (tmp_path / LAST).read_bytes() == before
+
+
+def test_a_full_disk_is_reported_before_the_training(data, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(OSError, match="make room"):
+        run(data, tmp_path / "run")
+
+
+def test_a_write_that_fails_half_way_leaves_the_last_checkpoint(data, tmp_path):
+    """The system refuses to let files grow: the write fails in the middle, for real."""
+    run(data, tmp_path, on_epoch=lambda row: True)
+    forget_the_end(tmp_path / LAST)
+    before = (tmp_path / LAST).read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
+        with pytest.raises(OSError, match="still there"):
+            run(data, tmp_path, resume=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert (tmp_path / LAST).read_bytes() == before
+    assert not [name for name in os.listdir(tmp_path) if name.endswith(".new")]
+
+
+# ---- what goes wrong in training
+
+
+def test_a_loss_that_is_not_finite_leaves_a_good_checkpoint(data, tmp_path):
+    with pytest.warns(RuntimeWarning, match=r"step \d+ of epoch 1.*last\.safetensors"):
+        _, history = run(data, tmp_path, lr=1e30, schedule="constant")
+    assert "finite" in history.attrs["stopped"]
+    assert all(value.isfinite().all() for value in load_run(tmp_path).state_dict().values())
+
+
+def test_a_net_that_only_guesses_is_reported_once(data):
+    net = tiny()
+    torch.nn.init.zeros_(net.classifier[-1].weight)
+    with pytest.warns(StalledWarning, match="initialisation") as caught:
+        fit(data, net, lr=1e-12, epochs=3)
+    assert len([w for w in caught if w.category is StalledWarning]) == 1
+
+
+class SmallMemory(torch.nn.Module):
+    """Behaves like a GPU that holds only so many images."""
+
+    def __init__(self, fits):
+        super().__init__()
+        self.fits = fits
+
+    def forward(self, x):
+        if len(x) > self.fits and self.training:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return x
+
+
+def test_out_of_memory_names_the_batch_that_fits(data):
+    net = tiny()
+    net.features.insert(0, SmallMemory(13))
+    with pytest.raises(torch.cuda.OutOfMemoryError, match=r"12 fit. accumulate=5"):
+        fit(data, net)
+
+
+def test_accumulated_parts_make_the_step_of_the_whole_batch(data, tmp_path):
+    whole, _ = run(data, None, epochs=1, schedule="constant")
+    parts, _ = run(data, None, epochs=1, schedule="constant", options={"accumulate": 5})
+    for ours, theirs in zip(parts.parameters(), whole.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+# ---- input pipelines
+
+
+def photos_data(folder, count=24):
+    images = colours(count, 2)
+    for number, (pixels, label) in enumerate(zip(images.images, images.labels, strict=True)):
+        place = folder / str(int(label))
+        place.mkdir(parents=True, exist_ok=True)
+        picture = Image.fromarray(pixels.permute(1, 2, 0).numpy()).resize((40, 30))
+        picture.save(place / f"{number}.png")
+    return ImageFolder(folder)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_photos_are_cropped_the_same_whoever_crops_them_and_wherever_one_starts(tmp_path, workers):
+    photos = photos_data(tmp_path)
+    recipe = Recipe.paper(batch_size=8)
+    means = ((0, 0, 0), None)
+    alone = list(LoaderBatches(photos, tiny(), recipe, *means, CPU, 0).epoch(3))
+    assert len(alone) == 3
+    torch.manual_seed(5)
+    later = list(LoaderBatches(photos, tiny(), recipe, *means, CPU, workers).epoch(3, start=1))
+    for (ours, labels), (theirs, same) in zip(later, alone[1:], strict=True):
+        assert torch.equal(ours, theirs) and torch.equal(labels, same)
+    halves = [
+        list(LoaderBatches(photos, tiny(), recipe, *means, Place(CPU.device, rank, 2), 0).epoch(3))
+        for rank in (0, 1)
+    ]
+    for step, (images, _) in enumerate(alone):
+        assert torch.equal(torch.cat([half[step][0] for half in halves]), images)
+    other = next(LoaderBatches(photos, tiny(), recipe, *means, CPU, 0).epoch(4))[0]
+    assert not torch.equal(other, alone[0][0])
+
+
+def test_reading_photos_leaves_the_generator_of_dropout_alone(tmp_path):
+    source = LoaderBatches(
+        photos_data(tmp_path), tiny(), Recipe.paper(batch_size=8), (0, 0, 0), None, CPU, 0
+    )
+    state = torch.get_rng_state()
+    list(source.epoch(1))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_two_processes_share_the_crops_of_one(data):
+    recipe = Recipe.small(batch_size=50, colour_shift=True)
+    means = recipe.normalisation(data)
+    whole = next(DeviceBatches(data.train, tiny(), recipe, *means, CPU).epoch(1))
+    parts = [
+        next(DeviceBatches(data.train, tiny(), recipe, *means, Place(CPU.device, r, 2)).epoch(1))
+        for r in (0, 1)
+    ]
+    assert torch.equal(torch.cat([images for images, _ in parts]), whole[0])
+    assert torch.equal(torch.cat([labels for _, labels in parts]), whole[1])
+    assert not torch.equal(parts[0][0], parts[1][0])
+
+
+def test_each_image_has_its_own_draw(data):
+    one = data.train[:1]
+    many = vgglib.data.ImageSet(one.images.repeat(64, 1, 1, 1), one.labels.repeat(64))
+    recipe = Recipe.small(batch_size=64, colour_shift=True)
+    source = DeviceBatches(many, tiny(), recipe, (0, 0, 0), None, CPU)
+    crops, _ = next(source.epoch(1))
+    assert len(crops.flatten(1).unique(dim=0)) > 32
+
+
+# ---- several processes
+
+# Dropout off: each process drops its own units.
+PLAIN = ("momentum=0", "weight_decay=0", "dropout=0", "schedule=constant", "lr=1")
+
+
+def test_two_processes_take_the_step_of_one(tmp_path):
+    """One step of plain SGD at rate 1: the weights differ as the gradients do."""
+    plain = [f"--set={s}" for s in PLAIN]
+    more = [*plain, "--limit", 64, "--epochs", 1, "--init", "xavier"]
+    for processes, name in ((0, "one"), (2, "two")):
+        done = call(*more, "--out", tmp_path / name, torchrun=processes)
+        assert done.returncode == 0, done.stderr
+    one, two = load_run(tmp_path / "one"), load_run(tmp_path / "two")
+    for ours, theirs in zip(two.parameters(), one.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+
+def test_two_processes_follow_the_loss_curve_of_one_and_leave_in_good_order(tmp_path):
+    more = ["--set", "lr=0.01", "--set", "schedule=constant", "--set", "dropout=0"]
+    for processes, name in ((0, "one"), (2, "two")):
+        done = call(*more, "--out", tmp_path / name, torchrun=processes)
+        assert done.returncode == 0, done.stderr
+    one, two = (pd.read_csv(tmp_path / name / "history.csv") for name in ("one", "two"))
+    pd.testing.assert_frame_equal(one.drop(columns=CLOCK), two.drop(columns=CLOCK), rtol=0.01)
+    assert done.stdout.count("Stopped:") == 1  # only the first process talks
+    resumed = call(*more, "--out", tmp_path / "two", "--resume")  # one process goes on with it
+    assert resumed.returncode == 0, resumed.stderr
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(data):
+    with pytest.raises(ValueError, match="3 divides"):
+        DeviceBatches(
+            data.train, tiny(), Recipe.small(batch_size=50), (0, 0, 0), None,
+            Place(CPU.device, 0, 3),
+        )  # fmt: skip

@@ -1,0 +1,103 @@
+"""On which device does this process train, and which part of the work is its own?
+
+One process a GPU, started by ``torchrun``; torch.distributed does the rest (§3.3: the gradients of
+a batch are averaged over the GPUs, so the result is that of one GPU).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Place:
+    """One process of a run.
+
+    Parameters
+    ----------
+    device : torch.device
+    rank, world : int
+        This process's number, and how many there are.
+    """
+
+    device: torch.device
+    rank: int = 0
+    world: int = 1
+
+    @classmethod
+    def here(cls, device: str | torch.device | None = None) -> Place:
+        """The place of the calling process; without a device its GPU where there is one."""
+        several = dist.is_available() and dist.is_initialized()
+        rank, world = (dist.get_rank(), dist.get_world_size()) if several else (0, 1)
+        if device is None:
+            device = "cpu"
+            if torch.cuda.is_available() and not (several and dist.get_backend() == "gloo"):
+                device = f"cuda:{torch.cuda.current_device()}"
+        return cls(torch.device(device), rank, world)
+
+    @property
+    def first(self) -> bool:
+        """Does this process do the talking and the writing?"""
+        return self.rank == 0
+
+    def total(self, values: Tensor) -> Tensor:
+        """Sum over the processes, in place; returns ``values``."""
+        if self.world > 1:
+            dist.all_reduce(values)
+        return values
+
+    def any(self, flag: int) -> int:
+        """The largest of the processes' flags."""
+        if self.world == 1:
+            return flag
+        value = torch.tensor(flag, device=self.device)
+        dist.all_reduce(value, dist.ReduceOp.MAX)
+        return int(value)
+
+    def share(self, value: object) -> object:
+        """What the first process holds."""
+        if self.world == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0, device=self.device)
+        return box[0]
+
+    def gather(self, value: object) -> list:
+        """What every process holds, in the order of their ranks."""
+        if self.world == 1:
+            return [value]
+        values = [None] * self.world
+        dist.all_gather_object(values, value)
+        return values
+
+    def synchronise(self) -> None:
+        """Wait until the device has done what it was given."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+@contextlib.contextmanager
+def processes() -> Iterator[None]:
+    """Join the other processes that ``torchrun`` started, and leave them in good order.
+
+    Outside ``torchrun`` it does nothing. All wait for each other before they part: a process that
+    leaves while another still talks to it makes that one fail.
+    """
+    if "LOCAL_RANK" not in os.environ or dist.is_initialized():
+        yield
+        return
+    local = int(os.environ["LOCAL_RANK"])
+    enough = torch.cuda.device_count() > local
+    if enough:
+        torch.cuda.set_device(local)
+    dist.init_process_group("nccl" if enough else "gloo")
+    yield  # after an error this ends here, without waiting for processes that may never come
+    dist.barrier()
+    dist.destroy_process_group()

@@ -1,0 +1,619 @@
+"""How is a network trained?
+
+The loop of §3.1 (chapters 3 and 5): mini-batch gradient descent with momentum, L2 and dropout, and
+a learning rate that is divided by ten whenever the validation accuracy stops improving. One
+process or several, from the start or from a checkpoint.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import Subset
+from tqdm.auto import tqdm
+
+from ..data import Data, ImageSet
+from ..evaluate import evaluate
+from ..model import VGG
+from . import checkpoint, record
+from .batches import DeviceBatches, LoaderBatches, split
+from .checkpoint import Checkpoint, CheckpointError
+from .devices import Place
+from .recipe import Recipe
+
+# Steps between two looks at the loss: each look makes a GPU wait for the CPU.
+LOOK_EVERY = 20
+
+
+class StalledWarning(UserWarning):
+    """After a whole epoch the loss is still that of guessing."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM, after the checkpoint was written; ``signal`` says which."""
+
+    def __init__(self, message: str, number: int):
+        super().__init__(message)
+        self.signal = number
+
+
+def train(
+    model: VGG,
+    data: Data,
+    recipe: Recipe,
+    *,
+    device: str | torch.device | None = None,
+    progress: bool = True,
+    on_epoch: Callable[[dict], object] | None = None,
+    workers: int = 4,
+    out: str | os.PathLike | None = None,
+    resume: bool | str = False,
+    checkpoint_steps: int | None = None,
+    accumulate: int = 1,
+    compiled: bool = False,
+    deterministic: bool = False,
+) -> pd.DataFrame:
+    """Train a network, in place (§3.1).
+
+    In-memory sets are moved to the device once, as uint8, and their crops are made there in
+    batches; datasets of PIL images go through ``training_crop`` in worker processes. Inside
+    ``torchrun`` (see ``vgglib.train.processes``) the processes share each batch.
+
+    Parameters
+    ----------
+    model : VGG
+        Moved to ``device`` and left there, in evaluation mode.
+    data : Data
+        From ``vgglib.data.load``.
+    recipe : Recipe
+    device : str or torch.device, optional
+        The GPU where there is one, else the CPU.
+    progress : bool
+        Show a tqdm bar.
+    on_epoch : callable, optional
+        Called after each epoch with the epoch's row as a dict; training ends if it returns True.
+        Of several processes, the first calls it.
+    workers : int
+        Processes that read and crop images from disk.
+    out : path, optional
+        A folder for the run: ``last.safetensors`` and ``previous.safetensors`` (checkpoints, after
+        each epoch), ``history.csv``, ``config.json``.
+    resume : bool or "previous"
+        Go on from the last (or the previous) checkpoint in ``out``; start if there is none. The
+        net's weights are the checkpoint's then.
+    checkpoint_steps : int, optional
+        Write a checkpoint after so many steps within an epoch, too.
+    accumulate : int
+        Make each batch in so many parts, one after the other, and add their gradients: the same
+        step in less memory. Batch norm sees the parts.
+    compiled : bool
+        Let ``torch.compile`` translate the net.
+    deterministic : bool
+        Only algorithms that give the same bits each time. On the CPU a run that was interrupted
+        and resumed then ends with exactly the weights of one that was not.
+
+    Returns
+    -------
+    DataFrame
+        A row an epoch: ``epoch`` (from 1), ``lr``, ``train_loss`` and ``train_accuracy`` (on the
+        augmented crops, with dropout), ``val_loss``, ``val_accuracy``, ``seconds`` (of training,
+        without validation), ``images_per_second`` and ``waiting`` (the fraction of those seconds
+        in which the net waited for images). Accuracies are fractions. ``attrs["stopped"]`` says
+        why it ended.
+
+    Raises
+    ------
+    ValueError
+        If the data does not suit the net or the recipe, or the run to be resumed is another one;
+        the message says what to change.
+    FileExistsError
+        If ``out`` holds a run and ``resume`` is not asked for.
+    CheckpointError
+        If the checkpoint is damaged.
+    OSError
+        If ``out`` can't be written or is too small, before the training starts.
+    torch.cuda.OutOfMemoryError
+        If a batch is too large for the GPU; the message says which would fit.
+    Interrupted
+        After Ctrl-C or SIGTERM, with ``out``: the checkpoint is written.
+
+    Warns
+    -----
+    RuntimeWarning
+        If the loss stops being finite, which ends the training.
+    StalledWarning
+        If the loss of a whole epoch is that of guessing.
+    """
+    if isinstance(accumulate, bool) or not isinstance(accumulate, int) or accumulate < 1:
+        raise ValueError(f"accumulate must be a positive integer, got {accumulate!r}")
+    if resume not in (True, False, "last", "previous"):
+        raise ValueError(f"resume must be True, False, 'last' or 'previous', got {resume!r}")
+    if out is None and (resume or checkpoint_steps):
+        raise ValueError("resume and checkpoint_steps need out=…, the folder of the run")
+    with _deterministic(deterministic):
+        run = _Run(model, data, recipe, Place.here(device), workers, accumulate, compiled)
+        if out is not None:
+            run.open(Path(out), resume, checkpoint_steps)
+        return run.go(progress, on_epoch)
+
+
+class _Run:
+    """The state of a training run, and what is done with it."""
+
+    def __init__(self, model, data, recipe, place, workers, accumulate, compiled):
+        self.model, self.data, self.recipe, self.place = model, data, recipe, place
+        self.workers, self.accumulate = workers, accumulate
+        self.folder, self.checkpoint_steps = None, None
+        training, self.validation = split(data, recipe)
+        self.mean, self.std = recipe.normalisation(data)
+        if recipe.dropout is not None:
+            for module in model.modules():
+                if isinstance(module, nn.Dropout):
+                    module.p = recipe.dropout
+        # Each process drops its own units.
+        torch.manual_seed(recipe.seed + place.rank)
+        self.layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
+        model.to(place.device, memory_format=self.layout)
+        common = (training, model, recipe, self.mean, self.std, place)
+        if isinstance(training, ImageSet):
+            self.source = DeviceBatches(*common)
+        else:
+            self.source = LoaderBatches(*common, workers)
+        share = self.source.batch // place.world
+        if share % accumulate:
+            raise ValueError(
+                f"{share} images (the batch of {self.source.batch} over {place.world} processes) "
+                f"cannot be made in {accumulate} equal parts; accumulate must divide {share}"
+            )
+        self.optimiser = torch.optim.SGD(
+            model.parameters(),
+            recipe.lr,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+            fused=place.device.type in ("cpu", "cuda"),
+        )
+        self.scheduler = _scheduler(self.optimiser, recipe, len(self.source))
+        self.forward = torch.compile(model) if compiled else model
+        if place.world > 1:
+            gpu = [place.device] if place.device.type == "cuda" else None
+            self.forward = DistributedDataParallel(self.forward, device_ids=gpu)
+        self.epoch, self.step, self.drops, self.rows, self.stopped = 1, 0, 0, [], ""
+        self.sums = torch.zeros(3, dtype=torch.double, device=place.device)  # loss, hits, images
+        self.bad_step = torch.full((), -1, device=place.device)
+        self.seconds = self.waited = 0.0
+        self.stalled = False
+
+    # ---- the run and its folder
+
+    def open(self, folder: Path, resume: bool | str, checkpoint_steps: int | None) -> None:
+        """Start or go on in a folder."""
+        self.folder, self.checkpoint_steps = folder, checkpoint_steps
+        name = checkpoint.PREVIOUS if resume == "previous" else checkpoint.LAST
+        path = folder / name
+        if resume and path.exists():
+            self.restore(checkpoint.read(path), path)
+            return
+        if (folder / checkpoint.LAST).exists():
+            raise FileExistsError(
+                f"{folder} already holds a run; go on with it (resume=True, --resume) or choose "
+                "another folder"
+            )
+        self.first_does(lambda: checkpoint.room_for(folder, self.tensors()))
+        # Written before the first step, so that a run can be resumed whenever it ends, and so that
+        # what keeps checkpoints from being written is known now and not after an epoch.
+        self.save()
+
+    def first_does(self, action: Callable[[], object]) -> None:
+        """The first process does it; if it fails, all fail, instead of waiting for the first."""
+        error = None
+        if self.place.first:
+            try:
+                action()
+            except OSError as caught:
+                error = caught
+        error = self.place.share(error)
+        if error is not None:
+            raise error
+
+    def identity(self) -> dict:
+        """What must be the same when a run goes on."""
+        return {
+            "net": checkpoint.describe_net(self.model),
+            "recipe": asdict(self.recipe),
+            "data": {
+                "name": self.data.name,
+                "training images": self.source.count,
+                "validation images": len(self.validation),
+            },
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor of the run."""
+        tensors = {f"model.{k}": t for k, t in self.model.state_dict().items()}
+        for index, slots in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{index}.{k}": t for k, t in slots.items() if t is not None}
+        return tensors | {"sums": self.sums}
+
+    def save(self) -> None:
+        """Write a checkpoint; every process takes part, the first one writes."""
+        generators = {"cpu": torch.get_rng_state()}
+        if self.place.device.type == "cuda":
+            generators["cuda"] = torch.cuda.get_rng_state(self.place.device)
+        everyone = self.place.gather(generators)
+        sums = self.place.gather(self.sums.cpu())
+        tensors = self.tensors() | {"sums": torch.stack(sums)}
+        for rank, states in enumerate(everyone):
+            tensors |= {f"rng.{rank}.{kind}": state for kind, state in states.items()}
+        groups = self.optimiser.state_dict()["param_groups"]
+        state = self.identity() | {
+            "normalisation": {"mean": self.mean, "std": self.std},
+            "epoch": self.epoch,
+            "step": self.step,
+            "drops": self.drops,
+            "rows": self.rows,
+            "stopped": self.stopped,
+            "stalled": self.stalled,
+            "seconds": self.seconds,
+            "waited": self.waited,
+            "groups": [{k: v for k, v in group.items() if k != "params"} for group in groups],
+            "scheduler": self.scheduler.state_dict() if self.scheduler else None,
+            "torch": torch.__version__,
+            "processes": self.place.world,
+            "threads": torch.get_num_threads(),
+        }
+
+        def write():
+            checkpoint.write(self.folder, Checkpoint(state, tensors))
+            record.write(self.folder, self.identity(), self.rows)
+
+        self.first_does(write)
+
+    def restore(self, found: Checkpoint, path: Path) -> None:
+        """Put the run into a checkpoint's state."""
+        state = found.state
+        differences = list(_differences(state, self.identity()))
+        if differences:
+            raise CheckpointError(
+                f"{path} is from another run:\n  " + "\n  ".join(differences) + "\nResume with the "
+                "settings of the checkpoint, or start a new run in another folder (from these "
+                "weights if you like)"
+            )
+        self.model.load_state_dict(found.part("model"))
+        parameters = list(self.model.parameters())
+        slots: dict[int, dict] = {}
+        for name, tensor in found.part("optimiser").items():
+            index, key = name.split(".")
+            # In the parameter's memory layout, which the fused optimiser takes for granted.
+            like = torch.empty_like(parameters[int(index)]).copy_(tensor)
+            slots.setdefault(int(index), {})[key] = like
+        groups = self.optimiser.state_dict()["param_groups"]
+        groups = [old | new for old, new in zip(groups, state["groups"], strict=True)]
+        self.optimiser.load_state_dict({"state": slots, "param_groups": groups})
+        if self.scheduler:
+            self.scheduler.load_state_dict(state["scheduler"])
+        sums = found.tensors["sums"]
+        same_processes = state["processes"] == self.place.world
+        if same_processes:
+            self.sums.copy_(sums[self.place.rank])
+            generators = found.part(f"rng.{self.place.rank}")
+            torch.set_rng_state(generators["cpu"])
+            if self.place.device.type == "cuda" and "cuda" in generators:
+                torch.cuda.set_rng_state(generators["cuda"], self.place.device)
+        elif self.place.first:  # the sums are added up over the processes at the end of the epoch
+            self.sums.copy_(sums.sum(0))
+        for name in ("epoch", "step", "drops", "rows", "stopped", "stalled", "seconds", "waited"):
+            setattr(self, name, state[name])
+
+    # ---- training
+
+    def go(self, progress: bool, on_epoch) -> pd.DataFrame:
+        """Train to the end; the history."""
+        steps = len(self.source)
+        total, done = self.recipe.epochs * steps, (self.epoch - 1) * steps + self.step
+        shown = progress and self.place.first
+        with (
+            tqdm(total=total, initial=done, desc=self.model.config.name, disable=not shown) as bar,
+            _Signals(active=self.folder is not None) as signals,
+        ):
+            while not self.stopped:
+                self.one_epoch(bar, signals)
+                if not self.stopped:
+                    self.finish_epoch(bar, on_epoch)
+        self.model.eval()
+        history = pd.DataFrame(self.rows)
+        history.attrs["stopped"] = self.stopped
+        return history
+
+    def one_epoch(self, bar, signals) -> None:
+        """The rest of an epoch's steps."""
+        self.leave_if_told(signals)
+        self.model.train()
+        begin = time.perf_counter()
+        for images, labels in self.source.epoch(self.epoch, self.step):
+            self.waited += time.perf_counter() - begin
+            self.one_step(images, labels)
+            self.step += 1
+            self.seconds += time.perf_counter() - begin
+            bar.update()
+            look = self.step % LOOK_EVERY == 0
+            save = self.checkpoint_steps and self.step % self.checkpoint_steps == 0
+            if (look or save) and self.gone_wrong():
+                return
+            if save and self.step < len(self.source):
+                self.save()
+            if look or self.place.world == 1:  # several have to ask each other
+                self.leave_if_told(signals)
+                if self.stopped:
+                    return
+            begin = time.perf_counter()
+        self.gone_wrong()
+
+    def one_step(self, images: Tensor, labels: Tensor) -> None:
+        """One update of the weights, its gradients made in ``accumulate`` parts."""
+        self.optimiser.zero_grad(set_to_none=True)
+        share = len(labels) // self.accumulate
+        parts = list(zip(images.split(share), labels.split(share), strict=True))
+        loss_sum = torch.zeros((), dtype=torch.double, device=self.place.device)
+        try:
+            for number, (crops, classes) in enumerate(parts, start=1):
+                # Gradients travel between processes once a step, with the last part.
+                alone = self.place.world > 1 and number < len(parts)
+                with self.forward.no_sync() if alone else contextlib.nullcontext():
+                    loss, scores = self.loss(self.forward, crops, classes)
+                    (loss / len(parts)).backward()
+                loss_sum += loss.detach() * len(classes)
+                self.sums[1] += (scores.argmax(1) == classes).sum()
+        except torch.cuda.OutOfMemoryError as error:
+            raise torch.cuda.OutOfMemoryError(self.too_large(images, labels, share)) from error
+        self.optimiser.step()
+        if self.recipe.schedule == "one-cycle":
+            self.scheduler.step()
+        # Summed on the device: reading a number each step would make the GPU wait for the CPU.
+        self.sums[0] += loss_sum
+        self.sums[2] += len(labels)
+        bad = ~torch.isfinite(loss_sum) & (self.bad_step < 0)
+        self.bad_step = torch.where(bad, self.step + 1, self.bad_step)
+
+    def loss(self, net: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean cross-entropy of a batch, and the scores."""
+        images = images.contiguous(memory_format=self.layout)
+        bf16 = self.recipe.precision == "bf16"
+        with torch.autocast(self.place.device.type, torch.bfloat16, enabled=bf16):
+            scores = net(images)
+        return F.cross_entropy(scores.float(), labels), scores
+
+    def finish_epoch(self, bar, on_epoch) -> None:
+        """Validate, note, change the learning rate, write the checkpoint."""
+        lr = self.optimiser.param_groups[0]["lr"]
+        loss, hits, images = self.place.total(self.sums.clone()).tolist()
+        tested = self.validate()
+        row = {
+            "epoch": self.epoch,
+            "lr": lr,
+            "train_loss": loss / images,
+            "train_accuracy": hits / images,
+            "val_loss": tested["loss"],
+            "val_accuracy": tested["top1"],
+            "seconds": self.seconds,
+            "images_per_second": images / self.seconds,
+            "waiting": min(1.0, self.waited / self.seconds),
+        }
+        self.rows.append(row)
+        bar.set_postfix(
+            loss=f"{row['train_loss']:.3f}", val=f"{tested['top1']:.1%}", lr=f"{lr:.0e}"
+        )
+        self.warn_if_stalled(row)
+        if self.recipe.schedule == "plateau":
+            self.scheduler.step(tested["top1"])
+            if self.optimiser.param_groups[0]["lr"] < lr:
+                self.drops += 1
+                if self.drops > self.recipe.max_drops:
+                    self.stopped = (
+                        f"no better validation accuracy after {self.recipe.max_drops} drops"
+                    )
+        if self.epoch == self.recipe.epochs and not self.stopped:
+            self.stopped = "all epochs done"
+        asked = self.place.first and on_epoch is not None and on_epoch(row) is True
+        if self.place.any(int(asked)) and not self.stopped:
+            self.stopped = "on_epoch asked for it"
+        self.epoch, self.step = self.epoch + 1, 0
+        self.sums.zero_()
+        self.seconds = self.waited = 0.0
+        if self.folder is not None:
+            self.save()
+
+    def validate(self) -> dict[str, float]:
+        """Loss and accuracy on the validation images, each process taking every n-th."""
+        place = self.place
+        part = self.validation
+        if place.world > 1:
+            for buffer in self.model.buffers():  # batch norm's averages, which differ by process
+                torch.distributed.broadcast(buffer, src=0)
+            indices = torch.arange(place.rank, len(part), place.world)
+            part = part[indices] if isinstance(part, ImageSet) else Subset(part, indices.tolist())
+        sums = torch.zeros(3, dtype=torch.double, device=place.device)
+        if len(part):
+            tested = evaluate(
+                self.model,
+                part,
+                self.mean,
+                self.std,
+                precision=self.recipe.precision,
+                workers=self.workers,
+            )
+            sums += len(part) * torch.tensor([tested["loss"], tested["top1"], 1.0]).to(sums)
+        loss, top1, count = place.total(sums).tolist()
+        return {"loss": loss / count, "top1": top1 / count}
+
+    # ---- when something goes wrong
+
+    def gone_wrong(self) -> bool:
+        """Has the loss stopped being finite? Then say so and end the run."""
+        step = self.place.any(int(self.bad_step))
+        if step < 0:
+            return False
+        lr = self.optimiser.param_groups[0]["lr"]
+        self.stopped = f"the loss stopped being finite at step {step} of epoch {self.epoch}"
+        rows = self.sums_row(lr)
+        self.rows.append(rows)
+        kept = ""
+        if self.folder is not None:
+            kept = f" The last good checkpoint is {self.folder / checkpoint.LAST}."
+        if self.place.first:
+            warnings.warn(
+                f"{self.model.config.name}: {self.stopped}; the usual causes are an initialisation "
+                "that lets the signal grow from layer to layer (see vgglib.signal) or a learning "
+                f"rate that is too high (here {lr:g}).{kept}",
+                RuntimeWarning,
+                stacklevel=5,
+            )
+        return True
+
+    def sums_row(self, lr: float) -> dict:
+        """The row of an epoch that did not get to its validation."""
+        loss, hits, images = self.place.total(self.sums.clone()).tolist()
+        return {
+            "epoch": self.epoch,
+            "lr": lr,
+            "train_loss": loss / images,
+            "train_accuracy": hits / images,
+            "val_loss": math.nan,
+            "val_accuracy": math.nan,
+            "seconds": self.seconds,
+            "images_per_second": math.nan,
+            "waiting": math.nan,
+        }
+
+    def warn_if_stalled(self, row: dict) -> None:
+        """Has the net learned nothing in an epoch? Say it once."""
+        guessing = math.log(self.model.num_classes)
+        if self.stalled or self.model.num_classes < 2:
+            return
+        if abs(row["train_loss"] - guessing) > 0.005 * guessing:
+            return
+        self.stalled = True
+        if self.place.first:
+            warnings.warn(
+                f"{self.model.config.name}: after epoch {row['epoch']} the loss is "
+                f"{row['train_loss']:.3f}, that of guessing (ln {self.model.num_classes} = "
+                f"{guessing:.3f}). In a deep plain net that is most often the initialisation: "
+                "look at vgglib.signal, start with init='he', or pre-initialise from net A",
+                StalledWarning,
+                stacklevel=5,
+            )
+
+    def leave_if_told(self, signals: _Signals) -> None:
+        """After Ctrl-C or SIGTERM: write the checkpoint and leave."""
+        number = self.place.any(signals.received)
+        if not number or self.step == len(self.source) or self.gone_wrong():
+            return  # a whole epoch is finished first; its checkpoint is written there
+        self.save()
+        raise Interrupted(
+            f"{signal.Signals(number).name}: the run stopped after step {self.step} of epoch "
+            f"{self.epoch}; its checkpoint is {self.folder / checkpoint.LAST}, resume to go on",
+            number,
+        )
+
+    def too_large(self, images: Tensor, labels: Tensor, tried: int) -> str:
+        """Find how many images fit; the message of the error."""
+        fits = tried
+        while fits > 1:
+            fits //= 2
+            self.optimiser.zero_grad(set_to_none=True)
+            if self.place.device.type == "cuda":
+                torch.cuda.empty_cache()
+            try:
+                loss, _ = self.loss(self.model, images[:fits], labels[:fits])
+                loss.backward()
+                break
+            except torch.cuda.OutOfMemoryError:
+                continue
+        else:
+            return f"not even one image of {self.model.image_size} px fits on {self.place.device}"
+        parts = -(-len(labels) // fits)
+        while len(labels) % parts:
+            parts += 1
+        return (
+            f"{tried} images at once are too many for the memory of {self.place.device}; {fits} "
+            f"fit. accumulate={parts} (--accumulate {parts}) keeps the batch of "
+            f"{self.source.batch} and makes it in parts"
+        )
+
+
+class _Signals:
+    """Notes Ctrl-C and SIGTERM instead of dying of them, so that a step is not cut in two."""
+
+    def __init__(self, active: bool):
+        # Only the main thread may take signals.
+        self.active = active and threading.current_thread() is threading.main_thread()
+        self.received, self.before = 0, {}
+
+    def __enter__(self) -> _Signals:
+        if self.active:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self.before[number] = signal.signal(number, self.note)
+        return self
+
+    def note(self, number: int, frame) -> None:
+        if self.received == signal.SIGINT == number:  # asked twice: leave at once
+            raise KeyboardInterrupt
+        self.received = int(number)
+
+    def __exit__(self, *_) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _deterministic(wanted: bool) -> Iterator[None]:
+    if not wanted:
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs for it
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+def _scheduler(optimiser, recipe: Recipe, steps: int):
+    if recipe.schedule == "plateau":
+        return torch.optim.lr_scheduler.ReduceLROnPlateau(
+            optimiser,
+            mode="max",
+            factor=recipe.lr_factor,
+            patience=recipe.patience,
+            threshold=0,
+            eps=0,  # torch's default leaves out drops of less than 1e-8
+        )
+    if recipe.schedule == "one-cycle":
+        return torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, recipe.lr, total_steps=recipe.epochs * steps, cycle_momentum=False
+        )
+    return None
+
+
+def _differences(there: dict, here: dict) -> Iterator[str]:
+    """Lines that name what differs between a checkpoint's settings and these."""
+    for part in ("net", "recipe", "data"):
+        for key in there[part].keys() | here[part].keys():
+            old, new = there[part].get(key), here[part].get(key)
+            old, new = (list(v) if isinstance(v, tuple) else v for v in (old, new))
+            if old != new:
+                yield f"{part}, {key}: {old!r} in the checkpoint, {new!r} now"

@@ -1,0 +1,46 @@
+"""What does a run leave behind for people to read?
+
+Beside the checkpoints: the settings as JSON, the history as CSV, the curves as a picture.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pandas as pd
+
+HISTORY, CONFIG, CURVES = "history.csv", "config.json", "curves.png"
+KINDS = {"train": "training (augmented)", "val": "validation"}
+
+
+def write(folder: Path, settings: dict, rows: list[dict]) -> None:
+    """Write the settings and the history of a run so far."""
+    _replace(folder / CONFIG, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+    if rows:
+        _replace(folder / HISTORY, pd.DataFrame(rows).to_csv(index=False))
+
+
+def curves(folder: Path, history: pd.DataFrame) -> Path:
+    """Draw loss, accuracy and learning rate of a run into its folder; the file."""
+    from .. import plots  # imported late: plots knows the data, which needs nothing from here
+
+    fig, axes = plots.subplots(1, 3, width=12, height=3.6)
+    for kind, style in (("train", "--"), ("val", "-")):
+        axes[0].plot(history.epoch, history[f"{kind}_loss"], style, label=KINDS[kind])
+        axes[1].plot(history.epoch, 100 * history[f"{kind}_accuracy"], style, label=KINDS[kind])
+    axes[2].semilogy(history.epoch, history.lr, drawstyle="steps-mid")
+    labels = ("cross-entropy (nats)", "accuracy (%)", "learning rate")
+    for ax, label in zip(axes, labels, strict=True):
+        ax.set(xlabel="epoch", ylabel=label)
+    axes[0].legend(frameon=False)
+    fig.savefig(folder / CURVES, dpi=120, bbox_inches="tight")
+    return folder / CURVES
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a text file so that a reader never sees half of it."""
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.write_text(text, encoding="utf-8")
+    os.replace(fresh, path)
