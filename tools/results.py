@@ -27,15 +27,29 @@ def table(name):
         f"`{run['command']}` · {run['date']} · {place} · torch {run['versions']['torch']} · "
         + ", ".join(f"{key} {value}" for key, value in run["settings"].items()),
         "",
-        "| what | test accuracy | seeds |",
-        "|---|---|---|",
     ]
+    if "test_accuracy" not in run["runs"][0]:
+        return "\n".join(lines + rates(run["runs"]))
+    lines += ["| what | test accuracy | seeds |", "|---|---|---|"]
     for label in dict.fromkeys(one["label"] for one in run["runs"]):
         found = [one["test_accuracy"] for one in run["runs"] if one["label"] == label]
         spread = f" ± {100 * statistics.stdev(found):.1f}" if len(found) > 1 else ""
         mean = f"{100 * statistics.mean(found):.1f}"
         lines.append(f"| {label} | {mean}{spread} % | {len(found)} |")
     return "\n".join(lines)
+
+
+def rates(runs):
+    """The lines of a speed table: the median over the rounds of everything that was measured."""
+    names = [key for key in runs[0] if key not in ("label", "seed")]
+    heads = [name.replace("_", " ") for name in names]
+    lines = [f"| what | {' | '.join(heads)} | rounds |", "|---" * (len(names) + 2) + "|"]
+    for label in dict.fromkeys(one["label"] for one in runs):
+        found = [one for one in runs if one["label"] == label]
+        middle = [statistics.median(one[name] for one in found) for name in names]
+        cells = " | ".join(f"{value:.3g}" for value in middle)
+        lines.append(f"| {label} | {cells} | {len(found)} |")
+    return lines
 
 
 def with_tables(page):
