@@ -11,6 +11,7 @@ import datetime
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -105,7 +106,7 @@ def record(
             flush=True,
         )
         run["runs"].append({"label": label, "seed": seed, **outcome})
-        command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+        command = shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
         head = {
             "name": name,
             "command": command,

@@ -1,0 +1,178 @@
+"""How fast is a training step of VGG-16, and inference, against what people use?
+
+Three ways with the same net and the same batch, in turn within each round: vgglib's training step
+in bf16; (a) a plain loop as in torchvision's reference scripts (fp32, NCHW, torchvision's net);
+(b) timm's VGG-16 with autocast and channels_last. At 32 px the peers' classifier is given one map
+position instead of 49, as vgglib's has, so that all three do the same arithmetic. The machine's
+own limit is the rate of its best large matrix product.
+
+    python benchmarks/throughput.py
+"""
+
+import time
+from statistics import median
+
+import timm
+import torch
+import torch.nn.functional as F
+import torchvision
+from record import arguments, record
+from torch import nn
+
+import vgglib
+from vgglib import Recipe
+from vgglib.train.devices import Place
+from vgglib.train.loop import _Run as Run
+
+# What is measured: image size, batch, training or inference.
+SETTINGS = {
+    "cpu": {
+        "training, 32 px": (32, 128, True),
+        "inference, 32 px": (32, 128, False),
+        "training, 224 px": (224, 4, True),
+        "inference, 224 px": (224, 4, False),
+    },
+    "cuda": {
+        "training, 32 px": (32, 1024, True),
+        "inference, 32 px": (32, 4096, False),
+        "training, 224 px": (224, 256, True),
+        "inference, 224 px": (224, 512, False),
+    },
+}
+
+
+def main():
+    chosen = arguments(__doc__.splitlines()[0], seeds=3)
+    place = Place.here()
+    kind = place.device.type
+    jobs = [
+        (label, turn, lambda s=setting: compare(place, *s))
+        for turn in range(chosen.seeds)
+        for label, setting in SETTINGS[kind].items()
+    ]
+    batches = {f"batch of {label}": setting[1] for label, setting in SETTINGS[kind].items()}
+    record("throughput" if kind == "cpu" else "gpu_throughput", jobs, batches, only=chosen.only)
+
+
+def compare(place, size, batch, training):
+    """Images a second of each, the ratios, and vgglib's share of the matrix rate."""
+    images = torch.randn(batch, 3, size, size, device=place.device)
+    labels = torch.randint(0, 1000, (batch,), device=place.device)
+    steps = {
+        "vgglib": vgglib_step(place, images, labels, training),
+        "plain": peer_step(torchvision_net(size), images, labels, training, fast=False),
+        "timm": peer_step(timm_net(size), images, labels, training, fast=True),
+    }
+    rates = {name: batch / seconds for name, seconds in alternately(place, steps).items()}
+    peak = matrix_rate(place)
+    # A training step multiplies three times: forwards, for the maps' and the weights' gradients.
+    operations = 2 * int(vgglib.anatomy("D", size).macs.sum()) * (3 if training else 1)
+    return {
+        **{f"{name}_images_per_second": rate for name, rate in rates.items()},
+        "ratio_to_plain": rates["vgglib"] / rates["plain"],
+        "ratio_to_timm": rates["vgglib"] / rates["timm"],
+        "matrix_tflops": peak / 1e12,
+        "share_of_matrix_rate": rates["vgglib"] * operations / peak,
+    }
+
+
+def alternately(place, steps, turns=5, least=1.0):
+    """Median seconds a step of each, measured in turn so that a slow moment hits them all."""
+    seconds = {name: [] for name in steps}
+    for step in steps.values():  # memory is reserved, kernels are chosen
+        step()
+        step()
+    for _ in range(turns):
+        for name, step in steps.items():
+            place.synchronise()
+            begin, count = time.perf_counter(), 0
+            while time.perf_counter() - begin < least:
+                step()
+                place.synchronise()
+                count += 1
+            seconds[name].append((time.perf_counter() - begin) / count)
+    return {name: median(values) for name, values in seconds.items()}
+
+
+def vgglib_step(place, images, labels, training):
+    """The step of ``vgglib.train`` itself."""
+    size = images.shape[-1]
+    net = vgglib.vgg("D", image_size=size, init="he")
+    if not training:
+        net.to(place.device, memory_format=torch.channels_last).eval()
+        return inference(net, images.contiguous(memory_format=torch.channels_last), fast=True)
+    blank = torch.zeros(len(images), 3, size, size, dtype=torch.uint8)
+    split = vgglib.data.ImageSet(blank, labels.cpu())
+    classes = tuple(map(str, range(1000)))
+    data = vgglib.data.Data("noise", split, split, classes, "made here")
+    recipe = Recipe.paper(batch_size=len(images), precision="bf16", scale=None, colour_shift=False)
+    run = Run(net, data, recipe, place, workers=0, accumulate=1, compiled=False)
+    net.train()
+    return lambda: run.one_step(images, labels)
+
+
+def torchvision_net(size):
+    """torchvision's VGG-16, its classifier fitted to small images."""
+    net = torchvision.models.vgg16()
+    if size == 32:
+        net.avgpool, net.classifier[0] = nn.Identity(), nn.Linear(512, 4096)
+    return net
+
+
+def timm_net(size):
+    """timm's VGG-16, likewise."""
+    net = timm.create_model("vgg16")
+    if size == 32:
+        net.pre_logits.fc1 = nn.Conv2d(512, 4096, 1)
+        net.pre_logits.input_kernel_size = 1
+    return net
+
+
+def peer_step(net, images, labels, training, fast):
+    """A step as peers write it; ``fast``: autocast to bf16 and channels_last."""
+    layout = torch.channels_last if fast else torch.contiguous_format
+    net.to(images.device, memory_format=layout)
+    images = images.contiguous(memory_format=layout)
+    if not training:
+        return inference(net.eval(), images, fast)
+    net.train()
+    optimiser = torch.optim.SGD(net.parameters(), 0.01, momentum=0.9, weight_decay=5e-4)
+
+    def step():
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=fast):
+            loss = F.cross_entropy(net(images), labels)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+
+    return step
+
+
+def inference(net, images, fast):
+    """A forward pass without gradients."""
+
+    @torch.inference_mode()
+    def step():
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=fast):
+            net(images)
+
+    return step
+
+
+def matrix_rate(place):
+    """Floating-point operations a second of the best of several large matrix products.
+
+    fp32 is tried as well: on a CPU without arithmetic for bf16 it is the faster one.
+    """
+    best = 0.0
+    for side in (1024, 2048, 4096) if place.device.type == "cpu" else (4096, 8192, 16384):
+        for dtype in (torch.bfloat16, torch.float32):
+            a, b = (torch.randn(side, side, device=place.device, dtype=dtype) for _ in range(2))
+            product = {"product": lambda a=a, b=b: a @ b}
+            seconds = alternately(place, product, turns=3, least=0.5)["product"]
+            best = max(best, 2 * side**3 / seconds)
+    return best
+
+
+if __name__ == "__main__":
+    main()
