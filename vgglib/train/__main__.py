@@ -15,7 +15,7 @@ from ..configs import CONFIGS
 from ..initialise import initialise, pre_initialise
 from ..model import VGG, load_weights, vgg
 from . import record
-from .batches import DeviceBatches, LoaderBatches, split
+from .batches import pipeline, split
 from .checkpoint import LAST, CheckpointError, load_run
 from .devices import Place, processes
 from .loop import Interrupted, train
@@ -169,16 +169,12 @@ def the_net(options, data: datasets.Data, seed: int) -> VGG:
 def pipeline_rate(net: VGG, data: datasets.Data, recipe: Recipe, place: Place, workers) -> float:
     """Images a second that the input pipelines of all processes make when nobody trains."""
     training, _ = split(data, recipe)
-    common = (training, net, recipe, *recipe.normalisation(data), place)
-    if isinstance(training, datasets.ImageSet):
-        source = DeviceBatches(*common)
-    else:
-        source = LoaderBatches(*common, workers)
+    source = pipeline(training, net, recipe, *recipe.normalisation(data), place, workers)
     rate = torch.tensor(source.rate(), dtype=torch.double, device=place.device)
     return float(place.total(rate))
 
 
-def summary(history, pipeline: float, files: list[Path]) -> str:
+def summary(history, rate: float, files: list[Path]) -> str:
     """What a run ends with."""
     lines = [f"Stopped: {history.attrs['stopped']}."]
     tested = history.dropna(subset="val_accuracy")
@@ -188,7 +184,7 @@ def summary(history, pipeline: float, files: list[Path]) -> str:
             f"Validation accuracy {last.val_accuracy:.2%} after epoch {last.epoch:.0f}; the best "
             f"was {best.val_accuracy:.2%} after epoch {best.epoch:.0f}.",
             f"{tested.seconds.sum():.1f} s of training at {tested.images_per_second.median():,.0f} "
-            f"images a second; the input pipeline alone makes {pipeline:,.0f}.",
+            f"images a second; the input pipeline alone makes {rate:,.0f}.",
         ]
         if tested.waiting.median() > 0.2:
             lines.append(
@@ -246,7 +242,7 @@ def run(options: argparse.Namespace, place: Place) -> int:
         )
         print(recipe, flush=True)
     net.to(place.device)
-    pipeline = pipeline_rate(net, data, recipe, place, options.workers)
+    rate = pipeline_rate(net, data, recipe, place, options.workers)
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         warnings.showwarning = lambda message, *_, **__: say(place, f"warning: {message}")
@@ -270,7 +266,7 @@ def run(options: argparse.Namespace, place: Place) -> int:
         if writer is not None:
             writer.close()
             files += sorted(out.glob("events.out.*"))
-        print(summary(history, pipeline, files), flush=True)
+        print(summary(history, rate, files), flush=True)
     return 1 if "finite" in history.attrs["stopped"] else 0
 
 

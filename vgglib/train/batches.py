@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 import torch
@@ -48,7 +49,7 @@ def split(data: Data, recipe: Recipe) -> tuple[ImageSet | Dataset, ImageSet | Da
     return tuple(Subset(data.train, part.tolist()) for part in parts)
 
 
-class Batches:
+class Batches(ABC):
     """What both pipelines share: the order of an epoch, in whole batches, and this process's part.
 
     Parameters
@@ -87,9 +88,9 @@ class Batches:
         share = self.batch // self.place.world
         return slice(self.place.rank * share, (self.place.rank + 1) * share)
 
+    @abstractmethod
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of an epoch from step ``start`` on: images (n, 3, H, W), labels (n,)."""
-        raise NotImplementedError
 
     def rate(self, seconds: float = 1.0) -> float:
         """Images a second that this process's pipeline makes when nobody trains on them."""
@@ -217,3 +218,10 @@ class _Keyed(Dataset):
         with torch.random.fork_rng(devices=[]):  # transforms draw from torch's own generator
             torch.manual_seed(seed_of(self.seed, epoch, index))
             return self.transform(image.convert("RGB")), label
+
+
+def pipeline(split: ImageSet | Dataset, model, recipe: Recipe, mean, std, place: Place, workers):
+    """The pipeline that suits a set of training images."""
+    if isinstance(split, ImageSet):
+        return DeviceBatches(split, model, recipe, mean, std, place)
+    return LoaderBatches(split, model, recipe, mean, std, place, workers)

@@ -30,7 +30,7 @@ from ..data import Data, ImageSet
 from ..evaluate import evaluate
 from ..model import VGG
 from . import checkpoint, record
-from .batches import DeviceBatches, LoaderBatches, split
+from .batches import pipeline, split
 from .checkpoint import Checkpoint, CheckpointError
 from .devices import Place
 from .recipe import Recipe
@@ -168,11 +168,7 @@ class _Run:
         torch.manual_seed(recipe.seed + place.rank)
         self.layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
         model.to(place.device, memory_format=self.layout)
-        common = (training, model, recipe, self.mean, self.std, place)
-        if isinstance(training, ImageSet):
-            self.source = DeviceBatches(*common)
-        else:
-            self.source = LoaderBatches(*common, workers)
+        self.source = pipeline(training, model, recipe, self.mean, self.std, place, workers)
         share = self.source.batch // place.world
         if share % accumulate:
             raise ValueError(
@@ -468,8 +464,7 @@ class _Run:
             return False
         lr = self.optimiser.param_groups[0]["lr"]
         self.stopped = f"the loss stopped being finite at step {step} of epoch {self.epoch}"
-        rows = self.sums_row(lr)
-        self.rows.append(rows)
+        self.rows.append(self.sums_row(lr))
         kept = ""
         if self.folder is not None:
             kept = f" The last good checkpoint is {self.folder / checkpoint.LAST}."
