@@ -16,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_train import colours, fit, tiny
 from torchvision.datasets import ImageFolder
 
@@ -124,6 +125,16 @@ def test_command_line_says_what_is_wrong_and_writes_nothing(more, says, tmp_path
     assert main([*QUICK, "--out", str(tmp_path / "run"), *more]) == 2
     assert says in capsys.readouterr().err
     assert not (tmp_path / "run").exists() or not os.listdir(tmp_path / "run")
+
+
+def test_tensorboard_holds_the_history(tmp_path):
+    assert main([*QUICK, "--out", str(tmp_path), "--tensorboard"]) == 0
+    events = EventAccumulator(str(tmp_path)).Reload()
+    history = pd.read_csv(tmp_path / "history.csv").set_index("epoch")
+    assert set(events.Tags()["scalars"]) == set(history)
+    for name in history:
+        noted = {event.step: event.value for event in events.Scalars(name)}
+        assert noted == pytest.approx(history[name].to_dict(), rel=1e-6)
 
 
 def test_settings_are_read_as_python_values():

@@ -278,7 +278,7 @@ def events(options: argparse.Namespace):
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise ValueError(
-            "--tensorboard needs the package tensorboard: pip install tensorboard"
+            "--tensorboard needs the package tensorboard: pip install tensorboard, or leave it out"
         ) from error
     return SummaryWriter(options.out)
 
