@@ -92,8 +92,9 @@ def record(
     lists. A file made with other settings is refused: delete it to start anew.
     """
     path = FOLDER / f"{name}.json"
+    settings = json.loads(json.dumps(settings))  # as the file will hold them: lists, no tuples
     run = json.loads(path.read_text()) if path.exists() else {"settings": settings, "runs": []}
-    if run["settings"] != json.loads(json.dumps(settings)):
+    if run["settings"] != settings:
         raise SystemExit(f"{path} was made with other settings; move it away to record anew")
     done = {(r["label"], r["seed"]) for r in run["runs"]}
     for label, seed, job in jobs:
