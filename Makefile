@@ -9,6 +9,12 @@ PY = .venv/bin/python
 
 INSTALLED = .venv/installed.stamp
 BUILT = _build/book.stamp
+STUDENTS = _build/students
+# SOLUTIONS: hidden (folded, the default) or none.
+SOLUTIONS ?= hidden
+BOOK_hidden = $(BUILT)
+BOOK_none = $(STUDENTS)/_build/book.stamp
+BOOK = $(or $(BOOK_$(SOLUTIONS)),$(error SOLUTIONS is "hidden" or "none", not "$(SOLUTIONS)"))
 BOOK_SOURCES = _config.yml _toc.yml $(shell find book vgglib -type f -not -name '*.pyc') \
 	$(wildcard notebooks/*.ipynb benchmarks/recorded/*.json)
 
@@ -22,8 +28,8 @@ help:  ## list these targets
 
 setup: $(INSTALLED)  ## make .venv and install what is missing
 
-book: $(BUILT)  ## build the book into _build/html (warnings are errors)
-	@echo "The book is built. Landing page: _build/html/index.html"
+book: $(BOOK)  ## build the book into _build/html; SOLUTIONS=none: without answers, for students
+	@echo "The book is built. Landing page: $(dir $(BOOK))html/index.html"
 
 test: $(INSTALLED)  ## unit tests, every notebook re-executed and compared, the built book's checks
 	$(PY) -m pytest --nbval --nbval-current-env --nbval-cell-timeout=600
@@ -62,4 +68,10 @@ $(INSTALLED): requirements.txt pyproject.toml
 
 $(BUILT): $(INSTALLED) $(BOOK_SOURCES)
 	$(PY) .venv/bin/jupyter-book build . -W --keep-going -n --all
+	touch $@
+
+# The same options; the sources are a copy that lacks the answers.
+$(STUDENTS)/_build/book.stamp: $(INSTALLED) $(BOOK_SOURCES) tools/withhold.py
+	$(PY) tools/withhold.py $(STUDENTS)
+	$(PY) .venv/bin/jupyter-book build $(STUDENTS) -W --keep-going -n --all
 	touch $@

@@ -25,18 +25,27 @@ def table(name):
     place = machine["gpu"] or f"{machine['cpu']}, {machine['threads']} of {machine['cores']} cores"
     lines = [
         f"`{run['command']}` · {run['date']} · {place} · torch {run['versions']['torch']} · "
-        + ", ".join(f"{key} {value}" for key, value in run["settings"].items()),
+        + ", ".join(f"{k} {v}" for k, v in run["settings"].items() if not isinstance(v, dict)),
         "",
     ]
     if "test_accuracy" not in run["runs"][0]:
         return "\n".join(lines + rates(run["runs"]))
-    lines += ["| what | test accuracy | seeds |", "|---|---|---|"]
+    timed = "seconds" in run["runs"][0]
+    heads = ["what", "test accuracy", *(["seconds"] if timed else []), "seeds"]
+    lines += [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for label in dict.fromkeys(one["label"] for one in run["runs"]):
-        found = [one["test_accuracy"] for one in run["runs"] if one["label"] == label]
-        spread = f" ± {100 * statistics.stdev(found):.1f}" if len(found) > 1 else ""
-        mean = f"{100 * statistics.mean(found):.1f}"
-        lines.append(f"| {label} | {mean}{spread} % | {len(found)} |")
+        found = [one for one in run["runs"] if one["label"] == label]
+        cells = [label, mean([100 * one["test_accuracy"] for one in found]) + " %"]
+        if timed:
+            cells.append(mean([one["seconds"] for one in found]))
+        lines.append(f"| {' | '.join(cells)} | {len(found)} |")
     return "\n".join(lines)
+
+
+def mean(values):
+    """Mean and, of several values, standard deviation."""
+    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.1f}{spread}"
 
 
 def rates(runs):
