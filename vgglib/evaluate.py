@@ -28,6 +28,7 @@ def evaluate(
     batch_size: int = 500,
     precision: str = "fp32",
     workers: int = 0,
+    mirror: bool = False,
 ) -> dict[str, float]:
     """Loss and accuracy over a set of images, on the device where the model is.
 
@@ -44,6 +45,9 @@ def evaluate(
     precision : {"fp32", "bf16"}
     workers : int
         Processes that read a dataset from disk.
+    mirror : bool
+        Average the class probabilities of each image and of its mirror image, as the paper does
+        (§3.2).
 
     Returns
     -------
@@ -70,6 +74,9 @@ def evaluate(
             check_labels(labels, model)
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
                 scores = model(images).float()  # (N, classes)
+                mirrored = model(images.flip(-1)).float() if mirror else None
+            if mirror:  # the sum of the two probabilities; what divides it by two cancels out
+                scores = torch.logaddexp(scores.log_softmax(1), mirrored.log_softmax(1))
             loss += F.cross_entropy(scores, labels, reduction="sum")
             best = scores.topk(min(5, scores.shape[1])).indices  # (N, 5)
             found = (best == labels[:, None]).cumsum(1).sum(0)  # (5,): in the first 1, 2, … 5
