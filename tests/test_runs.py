@@ -1,6 +1,7 @@
 """Runs: the command line, checkpoints, interruption, several processes, and what goes wrong."""
 
 import json
+import math
 import os
 import resource
 import shlex
@@ -135,6 +136,14 @@ def test_tensorboard_holds_the_history(tmp_path):
     for name in history:
         noted = {event.step: event.value for event in events.Scalars(name)}
         assert noted == pytest.approx(history[name].to_dict(), rel=1e-6)
+
+
+def test_epochs_trained_again_replace_their_events(tmp_path):
+    run = [*QUICK, "--out", str(tmp_path), "--tensorboard"]
+    assert main(run) == 0
+    assert main([*run, "--resume", "previous"]) == 0  # makes the second epoch once more
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert [event.step for event in events.Scalars("val_accuracy")] == [1, 2]
 
 
 def test_settings_are_read_as_python_values():
@@ -331,6 +340,8 @@ def test_a_loss_that_is_not_finite_leaves_a_good_checkpoint(data, tmp_path):
         _, history = run(data, tmp_path, lr=1e30, schedule="constant")
     assert "finite" in history.attrs["stopped"]
     assert all(value.isfinite().all() for value in load_run(tmp_path).state_dict().values())
+    written = pd.read_csv(tmp_path / "history.csv")
+    assert len(written) == len(history) == 1 and not math.isfinite(written.train_loss[0])
 
 
 def test_a_net_that_only_guesses_is_reported_once(data):

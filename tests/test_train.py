@@ -240,6 +240,25 @@ def test_top_5_counts_the_five_best(data):
     assert (tested["top1"], tested["top5"]) == (0.1, 0.5)
 
 
+def test_mirror_averages_the_class_probabilities():
+    torch.manual_seed(0)
+    net = tiny().eval()  # any weights will do, and random ones differ most between the two
+    images = torch.randint(0, 256, (40, 3, 16, 16), dtype=torch.uint8)
+    labels = torch.randint(0, 4, (40,))
+    with torch.no_grad():
+        seen, mirrored = (net(i.float() / 9 - 3).softmax(1) for i in (images, images.flip(3)))
+    averaged = (seen + mirrored) / 2
+    for mirror, wanted in ((False, seen), (True, averaged)):
+        tested = vgglib.evaluate(
+            net, ImageSet(images, labels), (27.0,) * 3, (9.0,) * 3, mirror=mirror
+        )
+        assert tested["top1"] == (wanted.argmax(1) == labels).double().mean().item()
+        assert tested["loss"] == pytest.approx(
+            -wanted[torch.arange(40), labels].log().mean().item(), rel=1e-4
+        )
+    assert not torch.allclose(seen, averaged, atol=1e-3)
+
+
 def test_half_precision_is_close_to_full(data):
     net, _ = fit(data)
     mean, std = Recipe.small().normalisation(data)

@@ -1,6 +1,7 @@
 """How is a network tested?
 
-Loss and top-1/top-5 accuracy of one centre crop an image, the plainest of the paper's tests (§4).
+Loss and top-1/top-5 accuracy of one centre crop an image, the plainest of the paper's tests (§4),
+or of that crop and its mirror image (§3.2).
 Chapters 2–5 measure with it.
 """
 

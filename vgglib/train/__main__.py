@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import sys
 import warnings
 from dataclasses import fields
@@ -230,7 +231,7 @@ def say(place: Place, words: str, always: bool = False) -> None:
 def run(options: argparse.Namespace, place: Place) -> int:
     """One run from its options; the exit status."""
     recipe = the_recipe(options)
-    writer = events(options) if place.first else None
+    events = Events(Path(options.out), wanted=options.tensorboard and place.first)
     data = the_data(options, place)
     net = the_net(options, data, recipe.seed)
     out = Path(options.out)
@@ -252,7 +253,7 @@ def run(options: argparse.Namespace, place: Place) -> int:
             recipe,
             device=place.device,
             progress=not options.quiet,
-            on_epoch=lambda row: told(row, writer, options.quiet),
+            on_epoch=lambda row: told(row, events, options.quiet),
             workers=options.workers,
             out=out,
             resume=options.resume,
@@ -263,27 +264,42 @@ def run(options: argparse.Namespace, place: Place) -> int:
         )
     if place.first:
         files = [out / LAST, out / record.HISTORY, out / record.CONFIG, record.curves(out, history)]
-        if writer is not None:
-            writer.close()
-            files += sorted(out.glob("events.out.*"))
+        files += events.close()
         print(summary(history, rate, files), flush=True)
     return 1 if "finite" in history.attrs["stopped"] else 0
 
 
-def events(options: argparse.Namespace):
-    """TensorBoard's writer, if it is asked for."""
-    if not options.tensorboard:
-        return None
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise ValueError(
-            "--tensorboard needs the package tensorboard: pip install tensorboard, or leave it out"
-        ) from error
-    return SummaryWriter(options.out)
+class Events:
+    """TensorBoard's file, opened with the first epoch, so that a refused run leaves none."""
+
+    def __init__(self, folder: Path, wanted: bool):
+        self.folder, self.wanted, self.writer = folder, wanted, None
+        if wanted and importlib.util.find_spec("tensorboard") is None:
+            raise ValueError(
+                "--tensorboard needs the package tensorboard: pip install tensorboard, or leave "
+                "it out"
+            )
+
+    def note(self, row: dict) -> None:
+        """Add an epoch; what a run that was cut off noted of it and of later ones is dropped."""
+        if not self.wanted:
+            return
+        if self.writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.writer = SummaryWriter(self.folder, purge_step=row["epoch"])
+        for name, value in row.items():
+            if name != "epoch":
+                self.writer.add_scalar(name, value, row["epoch"])
+
+    def close(self) -> list[Path]:
+        """The files that there are."""
+        if self.writer is not None:
+            self.writer.close()
+        return sorted(self.folder.glob("events.out.*")) if self.wanted else []
 
 
-def told(row: dict, writer, quiet: bool) -> None:
+def told(row: dict, events: Events, quiet: bool) -> None:
     """Say and note the result of an epoch."""
     if quiet:
         print(
@@ -292,10 +308,7 @@ def told(row: dict, writer, quiet: bool) -> None:
             f"{row['images_per_second']:,.0f} images/s",
             flush=True,
         )
-    if writer is not None:
-        for name, value in row.items():
-            if name != "epoch":
-                writer.add_scalar(name, value, row["epoch"])
+    events.note(row)
 
 
 if __name__ == "__main__":

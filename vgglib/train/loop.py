@@ -467,6 +467,8 @@ class _Run:
         self.rows.append(self.sums_row(lr))
         kept = ""
         if self.folder is not None:
+            # The checkpoint stays the last good one; the history shows what came after it.
+            self.first_does(lambda: record.write(self.folder, self.identity(), self.rows))
             kept = f" The last good checkpoint is {self.folder / checkpoint.LAST}."
         if self.place.first:
             warnings.warn(
