@@ -1,12 +1,15 @@
-"""What several test modules share: the chapters, and the built book."""
+"""What several test modules share: the chapters, the built book, and the book in a browser."""
 
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import matplotlib
 import nbformat
 import pytest
+from browsing import FLAGS, Visit, find_chrome, serve
+from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -64,3 +67,50 @@ def book():
     done = subprocess.run(["make", "book"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, f"make book failed:\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
     return ROOT / "_build" / "html"
+
+
+@pytest.fixture(scope="session")
+def served(book):
+    """Address of the built book's top on a server of its own, without a slash at the end."""
+    # Below a folder, as the published book lies: a link to the host's root would break there.
+    with serve(book, below="/very-deep/") as url:
+        yield url
+
+
+# A module's, not the session's: while Playwright runs, its event loop holds the thread, and
+# the notebooks' kernels want one of their own.
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium or Chrome; a machine without one fails."""
+    try:
+        chrome = find_chrome()
+    except RuntimeError as error:
+        pytest.fail(str(error))
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chrome, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser, served):
+    """A function that opens a page of the book and gives its `Visit`.
+
+    ``open_page("notebooks/01_architecture.html", width=360, theme="dark")``; further arguments
+    go to Playwright's ``new_context`` (``java_script_enabled=False``, ``has_touch=True`` ...).
+    The pages are closed after the test.
+    """
+    contexts = []
+
+    def open_page(path, width=1440, height=900, theme="light", **options):
+        options = {"reduced_motion": "reduce", **options}
+        viewport = {"width": width, "height": height}
+        context = browser.new_context(viewport=viewport, color_scheme=theme, **options)
+        contexts.append(context)
+        visit = Visit(context.new_page(), urlsplit(served).netloc)
+        visit.page.goto(f"{served}/{path}", wait_until="networkidle")
+        return visit
+
+    yield open_page
+    for context in contexts:
+        context.close()
