@@ -44,9 +44,8 @@ def text_of(output):
     """Everything a reader can read in an output."""
     if output.output_type == "stream":
         return output.text
-    return "\n".join(
-        text for kind, text in output.get("data", {}).items() if kind.startswith("text/")
-    )
+    texts = [text for kind, text in output.get("data", {}).items() if kind.startswith("text/")]
+    return re.sub(r'"data:[^"]+"', '""', "\n".join(texts))  # bytes of pictures are no words
 
 
 def without_markup(markdown):
@@ -333,6 +332,20 @@ def test_normalise_drops_what_churns_and_derives_the_rest():
     assert solution.metadata["cellView"] == "form" and solution.outputs
     assert plain.metadata == {"tags": ["claim-2-1"]} and text.metadata == {}
     assert normalise(copy.deepcopy(done)) == done
+
+
+def test_normalise_keeps_of_a_widget_what_works_in_a_page():
+    notebook = notebook_of(("widget", ["widget"]))
+    page = {"text/html": '<div class="vgg-widget">…</div>'}
+    view = {"application/vnd.jupyter.widget-view+json": {"model_id": "0123"}}
+    v4 = nbformat.v4
+    notebook.cells[0].outputs = [
+        v4.new_output("display_data", view),
+        v4.new_output("stream", text="progress"),
+        v4.new_output("execute_result", page | view | {"text/plain": "Widget()"}),
+    ]
+    (output,) = normalise(notebook).cells[0].outputs
+    assert output.output_type == "execute_result" and output.data == page
 
 
 def test_execute_writes_the_normal_form_and_twice_the_same(tmp_path):

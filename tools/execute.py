@@ -5,7 +5,8 @@
 Besides executing, it derives what follows from a cell's tags, so that authors tag little:
 
 - ``solution``: a code cell is folded in Colab and JupyterLab (the book folds it by itself);
-- ``widget``: its output is left empty, for a widget without kernel is dead, and not compared.
+- ``widget``: of its output the HTML of a page widget is kept (see ``vgglib.widgets``), which works
+  without a kernel; views that need one are dropped. nbval does not compare it, a test does.
 """
 
 import sys
@@ -35,12 +36,18 @@ def normalise(notebook):
         if cell.cell_type == "code":
             if "widget" in tags:
                 metadata["tags"] = sorted({*tags, "nbval-ignore-output"}, key=_widget_first)
-                cell.outputs = []
+                cell.outputs = [o for o in cell.outputs if _is_page_widget(o)]
+                for output in cell.outputs:
+                    output.data = {"text/html": output.data["text/html"]}
             if "solution" in tags:
                 metadata["cellView"] = "form"
                 metadata["jupyter"] = {"source_hidden": True}
         cell.metadata = nbformat.from_dict(metadata)
     return notebook
+
+
+def _is_page_widget(output):
+    return 'class="vgg-widget"' in output.get("data", {}).get("text/html", "")
 
 
 def _widget_first(tag):

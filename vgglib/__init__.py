@@ -3,8 +3,10 @@
 Simonyan & Zisserman, *Very Deep Convolutional Networks for Large-Scale Image Recognition*, ICLR
 2015 (arXiv 1409.1556). The modules read in the order in which an image travels: ``configs``,
 ``model``, ``anatomy``, ``initialise``, ``data``, ``augment``, ``evaluate``, ``train``,
-``features``, ``plots``.
+``features``, ``plots``; ``widgets`` is imported when it is first used.
 """
+
+import importlib
 
 from . import augment, data, features, plots
 from .anatomy import anatomy, receptive_field
@@ -17,6 +19,13 @@ from .standin import STANDIN, standin
 from .train import Recipe, load_run, train
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name):
+    if name == "widgets":  # only notebooks and the book need it, and what Jupyter brings along
+        return importlib.import_module(".widgets", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "CONFIGS",
@@ -42,4 +51,5 @@ __all__ = [
     "standin",
     "train",
     "vgg",
+    "widgets",
 ]

@@ -89,8 +89,8 @@ def subplots(rows: int = 1, columns: int = 1, *, width: float = WIDTH, height: f
     return fig, fig.subplots(rows, columns, **kwargs)
 
 
-def show(fig: Figure, alt: str, *, dpi: int = 100) -> None:
-    """Display a figure in a notebook, with the text that stands for it where it can't be seen.
+def png(fig: Figure, alt: str, *, dpi: int = 100) -> bytes:
+    """A figure as a small PNG; the text that stands for it where it can't be seen is checked.
 
     Parameters
     ----------
@@ -99,6 +99,10 @@ def show(fig: Figure, alt: str, *, dpi: int = 100) -> None:
         What a reader who does not see the figure should know: a sentence of 20 characters or more.
     dpi : int
         Pixels per inch; 100 keeps a chapter's file small.
+
+    Returns
+    -------
+    bytes
 
     Raises
     ------
@@ -110,8 +114,6 @@ def show(fig: Figure, alt: str, *, dpi: int = 100) -> None:
             f"alt must be a sentence of at least 20 characters that says what the figure shows, "
             f"got {alt!r}"
         )
-    from IPython.display import display  # here: drawing to a file needs no IPython
-
     data = io.BytesIO()
     with style():  # matplotlib makes tick labels while it draws
         fig.savefig(data, format="png", dpi=dpi, metadata={"Software": None})
@@ -120,8 +122,26 @@ def show(fig: Figure, alt: str, *, dpi: int = 100) -> None:
     if picture.getcolors(4096) is None:  # photographs: 256 chosen colours take a third of the bytes
         data = io.BytesIO()
         picture.quantize(256, method=Image.Quantize.FASTOCTREE).save(data, "png", optimize=True)
-    png = base64.b64encode(data.getvalue()).decode()
-    display({"image/png": png, "text/plain": alt}, metadata={"image/png": {"alt": alt}}, raw=True)
+    return data.getvalue()
+
+
+def show(fig: Figure, alt: str, *, dpi: int = 100) -> None:
+    """Display a figure in a notebook, with the text that stands for it where it can't be seen.
+
+    Parameters
+    ----------
+    fig, alt, dpi
+        As for :func:`png`.
+
+    Raises
+    ------
+    ValueError
+        If ``alt`` is not a sentence.
+    """
+    from IPython.display import display  # here: drawing to a file needs no IPython
+
+    data = base64.b64encode(png(fig, alt, dpi=dpi)).decode()
+    display({"image/png": data, "text/plain": alt}, metadata={"image/png": {"alt": alt}}, raw=True)
 
 
 # ----------------------------------------------------------------------------------- numbers

@@ -1,20 +1,26 @@
-"""What the book needs beyond Jupyter Book, done once a page has been read.
+"""What the book needs beyond Jupyter Book.
+
+Once a page has been read:
 
 - Figures get the alt text that ``vgglib.plots.show`` stored beside the picture.
 - A code cell tagged ``solution`` folds under a "Solution" line.
 - A code cell tagged ``claim-2-3`` can be linked as ``02_design.ipynb#claim-2-3``.
 - The Colab badge is drawn from a local file, so that reading needs no other host.
+
+And for the widgets of `vgglib.widgets`: the files they load are put beside the pages, and a page
+that has one gets the script and the style that bring it to life.
 """
 
 import hashlib
 from base64 import b64decode
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import nbformat
 from docutils import nodes
 
 BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
 LOCAL_BADGE = "/book/_static/colab-badge.svg"
+WIDGET = 'class="vgg-widget"'
 
 
 def alt_texts(notebook):
@@ -30,7 +36,7 @@ def alt_texts(notebook):
 
 
 def finish_page(app, doctree):
-    """Apply the four changes above to a page (Sphinx's ``doctree-read`` event)."""
+    """Apply the changes of the list above to a page (Sphinx's ``doctree-read`` event)."""
     source = app.env.doc2path(app.env.docname)
     alts = alt_texts(nbformat.read(source, 4)) if source.endswith(".ipynb") else {}
     for image in doctree.findall(nodes.image):
@@ -54,7 +60,24 @@ def finish_page(app, doctree):
             cell["prompt_hide"] = "Hide the solution"
 
 
+def write_widgets(app):
+    """Put what widgets load into the book's static files (Sphinx's ``builder-inited`` event)."""
+    if app.builder.format == "html":
+        from vgglib.widgets import write_front  # here: it takes seconds, as torch does
+
+        write_front(Path(app.outdir) / "_static" / "widgets")
+
+
+def load_widgets(app, pagename, templatename, context, doctree):
+    """Load script and style on a page that has a widget (``html-page-context`` event)."""
+    if WIDGET in context.get("body", ""):
+        app.add_js_file("widgets.js", type="module")
+        app.add_css_file("widgets/widgets.css")
+
+
 def setup(app):
+    app.connect("builder-inited", write_widgets)
+    app.connect("html-page-context", load_widgets)
     # Before Sphinx collects the images of the page.
     app.connect("doctree-read", finish_page, priority=400)
     return {"version": "1", "parallel_read_safe": True}

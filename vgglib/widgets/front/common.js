@@ -1,0 +1,81 @@
+// Helpers that the widgets share. They keep no state of their own: a notebook has a copy of them
+// for each widget.
+
+/** An HTML element: h("button", { type: "button", onclick: act }, "Go"). */
+export function h(tag, attributes = {}, ...children) {
+  return fill(document.createElement(tag), attributes, children);
+}
+
+/** An SVG element, in the same way. */
+export function svg(tag, attributes = {}, ...children) {
+  return fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
+}
+
+function fill(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (name in element && name !== "style" && !(element instanceof SVGElement)) {
+      element[name] = value;
+    } else element.setAttribute(name, value);
+  }
+  element.append(...children);
+  return element;
+}
+
+/** The frame of a widget, which carries the shared style; its title is what readers hear. */
+export function panel(el, title, ...children) {
+  const frame = h("section", { className: "vgg", ariaLabel: title }, ...children);
+  el.append(frame);
+  return frame;
+}
+
+/** A control with its label: field("Image size", input). */
+export function field(text, control) {
+  const label = h("label", { className: "vgg-field" }, h("span", {}, text), control);
+  if (control.type === "checkbox" || control.type === "radio") label.classList.add("vgg-tick");
+  return label;
+}
+
+export function select(options, value, onchange) {
+  const choices = options.map((option) => h("option", { value: option }, option));
+  const control = h("select", { onchange: () => onchange(control.value) }, ...choices);
+  control.value = value;
+  return control;
+}
+
+export function button(text, onclick, attributes = {}) {
+  return h("button", { type: "button", onclick, ...attributes }, text);
+}
+
+/** A line that screen readers speak when it changes, once it has rested for a moment. */
+export function liveLine(attributes = {}) {
+  const line = h("p", { className: "vgg-live", role: "status", ...attributes });
+  let waiting;
+  line.say = (text) => {
+    clearTimeout(waiting);
+    waiting = setTimeout(() => (line.textContent = text), 150);
+  };
+  return line;
+}
+
+/** Call `update` now and whenever one of the traits changes; returns what ends it. */
+export function follow(model, names, update) {
+  names.forEach((name) => model.on(`change:${name}`, update));
+  update();
+  return () => names.forEach((name) => model.off(`change:${name}`, update));
+}
+
+/** Change a trait here and in the kernel. */
+export function change(model, name, value) {
+  model.set(name, value);
+  model.save_changes();
+}
+
+/** 138357544 as "138,357,544", in every country. */
+export function thousands(number) {
+  return number.toLocaleString("en-US");
+}
+
+export function prefersStill() {
+  return matchMedia("(prefers-reduced-motion: reduce)").matches;
+}
