@@ -18,7 +18,7 @@ BOOK = $(or $(BOOK_$(SOLUTIONS)),$(error SOLUTIONS is "hidden" or "none", not "$
 BOOK_SOURCES = _config.yml _toc.yml $(shell find book vgglib -type f -not -name '*.pyc') \
 	$(wildcard notebooks/*.ipynb benchmarks/recorded/*.json)
 
-.PHONY: help setup book test notebooks claims serve lint format address clean
+.PHONY: help setup book test notebooks claims assignments serve lint format address clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -42,6 +42,9 @@ notebooks: $(INSTALLED)  ## re-execute chapters in place: all, or NB=notebooks/0
 claims: $(INSTALLED)  ## write the tables of book/claims.md and book/results.md
 	$(PY) tools/claims.py
 	$(PY) tools/results.py
+
+assignments: $(INSTALLED)  ## write the student versions of the assignments into _build/assignments
+	$(PY) tools/assignments.py
 
 serve: $(BUILT)  ## show the built book at http://127.0.0.1:8000 (or PORT=...)
 	$(PY) -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)

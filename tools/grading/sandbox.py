@@ -1,0 +1,297 @@
+"""Starts the worker in a sandbox made by bubblewrap, and watches what it uses.
+
+Inside, a submission sees the system's programs and libraries, the Python environment, ``vgglib``
+and `grading.inside`, all read-only, and an empty writable /tmp of limited size. It has no network,
+no home, no other process, no environment variable of the grader's; neither the course's sources and
+hidden tests nor other submissions are in its file system at all.
+"""
+
+import functools
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import threading
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+INSIDE = Path(__file__).parent / "inside"
+COURSE = "/course"  # where vgglib and `inside` lie in the sandbox
+SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+SETTINGS = [
+    "/etc/alternatives",
+    "/etc/fonts",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/localtime",
+    "/etc/mime.types",
+]
+MENDING = """\
+Bubblewrap keeps a submission from the file system, the network and other processes.
+  Debian, Ubuntu:  sudo apt install bubblewrap
+  Fedora:          sudo dnf install bubblewrap
+Where it is installed but can not start, user namespaces are switched off. Ubuntu 24.04 and later:
+  sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0
+In a container, allow it to make namespaces (Docker: --security-opt seccomp=unconfined).
+On macOS and Windows grade in a Linux machine, real or virtual.
+--no-sandbox (make grade SANDBOX=none) runs submissions with limits only: their code can then read
+and delete whatever you can, the hidden tests and other submissions included."""
+
+
+class SandboxError(Exception):
+    """The sandbox can not be had; the text says how to mend it."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a submission may use.
+
+    Parameters
+    ----------
+    cell, call : float
+        Seconds for one cell, and for one call of a student's function by a test.
+    submission : float
+        Seconds for everything.
+    memory : int
+        Bytes of memory of all processes together.
+    scratch : int
+        Bytes of files.
+    processes : int
+        Processes and threads.
+    """
+
+    cell: float = 60
+    call: float = 30
+    submission: float = 600
+    memory: int = 4 * 2**30
+    scratch: int = 256 * 2**20
+    processes: int = 128
+
+    def rlimits(self, sandboxed):
+        """Limits of one process, for `resource.setrlimit`."""
+        limits = {
+            # Address space is no measure, torch maps gigabytes of it; data is what a process
+            # writes to. The watchdog sees to the sum over all processes.
+            "RLIMIT_DATA": self.memory,
+            "RLIMIT_FSIZE": self.scratch,
+            "RLIMIT_CPU": int(2 * self.submission) + 60,
+            "RLIMIT_NOFILE": 256,
+            "RLIMIT_CORE": 0,
+        }
+        if sandboxed:  # elsewhere it would count all processes of the user
+            limits["RLIMIT_NPROC"] = self.processes
+        return limits
+
+
+def vgglib_folder():
+    """Where the package lies that students use."""
+    return Path(importlib.util.find_spec("vgglib").origin).resolve().parent
+
+
+def environment(scratch, course):
+    """The only variables that a submission sees."""
+    return {
+        "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
+        "HOME": scratch,
+        "TMPDIR": scratch,
+        "LANG": "C.UTF-8",
+        "PYTHONPATH": course,
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONHASHSEED": "0",
+        "OMP_NUM_THREADS": "1",
+        "MPLCONFIGDIR": f"{scratch}/matplotlib",
+        "IPYTHONDIR": f"{scratch}/ipython",
+    }
+
+
+def bubblewrap(limits, hidden=()):
+    """The command line that starts a program in the sandbox.
+
+    Parameters
+    ----------
+    limits : Limits
+    hidden : sequence of path
+        Folders that must not be seen, should one lie inside a folder that is mounted.
+    """
+    as_root = os.geteuid() == 0
+    options = [
+        "--unshare-ipc",
+        "--unshare-pid",
+        "--unshare-net",
+        "--unshare-uts",
+        "--unshare-cgroup-try",
+        "--die-with-parent",
+        "--new-session",
+        "--clearenv",
+    ]
+    if as_root:
+        # The worker becomes an unprivileged user itself. In a user namespace it would stay root
+        # outside, and limits of the number of processes do not hold for root.
+        options += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+    else:
+        options += ["--unshare-user", "--uid", "65534", "--gid", "65534"]
+    for name, value in environment("/tmp", COURSE).items():
+        options += ["--setenv", name, value]
+    python = {sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix}
+    python |= {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    mounts = {Path(path): ["--ro-bind", path] for path in (*SYSTEM, *SETTINGS, *python)}
+    mounts |= {Path(path).resolve(): ["--tmpfs"] for path in hidden}
+    # A folder after those that hold it; what a mounted folder holds anyway needs no mount.
+    for path in sorted(mounts, key=lambda path: len(path.parts)):
+        how = mounts[path]
+        if how == ["--tmpfs"]:
+            if any(path.is_relative_to(other) for other in mounts if mounts[other] != how):
+                options += [*how, str(path)]
+        elif path.is_symlink() and path.parent == Path("/"):  # /lib -> usr/lib
+            options += ["--symlink", os.readlink(path), str(path)]
+        elif path.exists():
+            for parent in reversed(path.parents[:-1]):
+                options += (
+                    ["--perms", "0755", "--dir", str(parent)] if path.parts[1] != "usr" else []
+                )
+            options += ["--ro-bind", str(path), str(path)]
+    options += ["--ro-bind", str(vgglib_folder()), f"{COURSE}/vgglib"]
+    options += ["--ro-bind", str(INSIDE), f"{COURSE}/inside"]
+    size = str(limits.scratch)
+    options += ["--proc", "/proc", "--dev", "/dev"]
+    options += ["--perms", "1777", "--size", size, "--tmpfs", "/dev/shm"]
+    options += ["--perms", "1777", "--size", size, "--tmpfs", "/tmp"]
+    options += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp"]
+    return [shutil.which("bwrap") or "bwrap", *options, "--"]
+
+
+@functools.cache
+def check():
+    """Make sure that a sandbox starts.
+
+    Raises
+    ------
+    SandboxError
+        It does not; the text says why and how to mend it.
+    """
+    if not shutil.which("bwrap"):
+        raise SandboxError("bubblewrap (the program bwrap) is not installed.\n" + MENDING)
+    done = subprocess.run(
+        [*bubblewrap(Limits()), sys.executable, "-c", "print(6 * 7)"],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
+    if done.stdout != "42\n":
+        said = done.stderr.strip() or f"exit status {done.returncode}"
+        raise SandboxError(f"bubblewrap is installed but can not start: {said}\n{MENDING}")
+
+
+class Process:
+    """The worker's process and its descendants, watched.
+
+    Parameters
+    ----------
+    connection : socket.socket
+        The worker's end of the channel; closed here once the worker has it.
+    limits : Limits
+    sandboxed : bool
+        Whether to use bubblewrap.
+    hidden : sequence of path
+        Folders that must not be seen.
+
+    Attributes
+    ----------
+    cause : str or None
+        Why the watchdog has killed the process.
+    """
+
+    def __init__(self, connection, limits, sandboxed=True, hidden=()):
+        self.limits = limits
+        self.cause = None
+        self.scratch = None
+        options = {"limits": limits.rlimits(sandboxed), "uid": None, "threads": 1}
+        if sandboxed:
+            # A user number of its own, so that the limit of processes counts no others.
+            options["uid"] = 61184 + os.getpid() % 4000
+            start, setting, folder = bubblewrap(limits, hidden), {}, None
+        else:
+            self.scratch = tempfile.TemporaryDirectory(
+                prefix="submission-", ignore_cleanup_errors=True
+            )
+            folder, start = self.scratch.name, []
+            course = Path(folder) / "course"
+            course.mkdir()
+            (course / "vgglib").symlink_to(vgglib_folder())
+            (course / "inside").symlink_to(INSIDE)
+            setting = environment(folder, str(course))
+        number = connection.fileno()
+        command = [*start, sys.executable, "-m", "inside.worker", str(number), json.dumps(options)]
+        self.popen = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=setting,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            pass_fds=[number],
+            start_new_session=True,
+        )
+        connection.close()
+        self.errors = b""
+        threading.Thread(target=self._listen, daemon=True).start()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _listen(self):
+        for line in iter(lambda: self.popen.stderr.read1(4096), b""):
+            self.errors = (self.errors + line)[-4096:]
+
+    def _watch(self):
+        while self.popen.poll() is None:
+            memory, count = self.usage()
+            if memory > self.limits.memory:
+                self.stop(f"used more than {self.limits.memory / 2**30:.3g} GiB of memory")
+            elif count > self.limits.processes + 3:  # bubblewrap itself needs up to three
+                self.stop(f"started more than {self.limits.processes} processes")
+            time.sleep(0.1)
+
+    def usage(self):
+        """Bytes of memory and number of processes in use."""
+        try:
+            process = psutil.Process(self.popen.pid)
+            family = [process, *process.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return 0, 0
+        memory = 0
+        for process in family:
+            try:
+                memory += process.memory_info().rss
+            except psutil.Error:
+                continue
+        return memory, len(family)
+
+    def stop(self, cause=None):
+        """Kill everything that runs in the sandbox."""
+        self.cause = self.cause or cause
+        try:
+            family = psutil.Process(self.popen.pid).children(recursive=True)
+        except psutil.Error:
+            family = []
+        # With bubblewrap, this first kill ends the process namespace and all that is in it.
+        self.popen.kill()
+        for process in family:
+            try:
+                process.kill()
+            except psutil.Error:
+                continue
+        self.popen.wait()
+        if self.scratch is not None:
+            self.scratch.cleanup()
+
+
+def settings(limits):
+    """The limits as plain data, for the key under which results are kept."""
+    return asdict(limits)

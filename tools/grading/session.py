@@ -1,0 +1,355 @@
+"""A student's code as the trusted side sees it: a session, and proxies of what its cells define.
+
+A proxy sends the arguments of a call to the worker and gives back a copy of the result. The
+student's code is never in this process. It may end or hang at any moment: then the call raises,
+and the next request meets a new worker in which the cells that had worked have been run again.
+"""
+
+import io
+import pickle
+import random
+import sys
+import time
+
+import numpy
+
+from .inside import channel
+from .inside.codec import Decoder
+from .sandbox import Process
+
+START_SECONDS = 180
+GRACE = 3  # seconds in which a worker may end a request itself before it is killed
+RESTARTS = 8
+
+
+class StudentError(Exception):
+    """The student's code raised, ended, hung or returned what can not be used.
+
+    ``brief`` says so in words that are not the student's.
+    """
+
+    brief = "did not work"
+
+
+class StudentTimeout(StudentError):
+    """The student's code took too long."""
+
+    brief = "took too long"
+
+
+class StudentCrash(StudentError):
+    """The student's process ended, or said what makes no sense."""
+
+    brief = "ended its process"
+
+
+class OutOfTime(Exception):
+    """The time of the whole submission is over."""
+
+
+# A student's ValueError is a ValueError in the test as well, so that a test can ask for one.
+_SAME = {
+    kind.__name__: type(kind.__name__, (StudentError, kind), {})
+    for kind in (
+        ArithmeticError,
+        AttributeError,
+        IndexError,
+        KeyError,
+        LookupError,
+        NameError,
+        NotImplementedError,
+        OverflowError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+        ZeroDivisionError,
+    )
+}
+
+
+class Session:
+    """One submission's worker.
+
+    Parameters
+    ----------
+    limits : grading.sandbox.Limits
+    sandboxed : bool
+    hidden : sequence of path
+        Folders that the worker must not see.
+    """
+
+    def __init__(self, limits, sandboxed=True, hidden=()):
+        self.limits = limits
+        self.sandboxed = sandboxed
+        self.hidden = hidden
+        self.deadline = time.monotonic() + limits.submission
+        self.generation = 0
+        self.process = None
+        self.done = []  # sources of the cells that have worked
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        """End the worker."""
+        if self.process is not None:
+            self.process.stop()
+            self.connection.close()
+            self.process = None
+
+    def start(self):
+        """Start a worker if none is running, and bring it to where the last one was."""
+        if self.process is not None:
+            return
+        if self.generation > RESTARTS:
+            raise OutOfTime(f"the submission's process has ended more than {RESTARTS} times")
+        self.connection, theirs = channel.pair()
+        self.process = Process(theirs, self.limits, self.sandboxed, self.hidden)
+        self.generation += 1
+        self.number = 0
+        self.random_state = None
+        try:
+            channel.receive(self.connection, time.monotonic() + START_SECONDS)
+        except (channel.ClosedError, channel.MalformedError, TimeoutError) as error:
+            said = self.process.errors.decode("utf-8", "replace")
+            self.close()
+            raise RuntimeError(f"the worker does not start: {said}") from error
+        for source in self.done:
+            self._request({"op": "run", "source": source}, self.limits.cell)
+
+    def request(self, message, seconds, buffers=()):
+        """Send a request and return the decoded answer.
+
+        Raises
+        ------
+        StudentError
+            There is no good answer.
+        OutOfTime
+            The time of the submission is over.
+        """
+        self.start()
+        return self._request(message, seconds, buffers)
+
+    def _request(self, message, seconds, buffers=()):
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise OutOfTime(f"the submission took more than {self.limits.submission:g} s")
+        seconds = min(seconds, left)
+        self.number += 1
+        message = {**message, "id": self.number, "seconds": seconds}
+        deadline = time.monotonic() + seconds + GRACE
+        try:
+            self.connection.settimeout(seconds + GRACE)
+            channel.send(self.connection, message, buffers)
+            reply, raw = channel.receive(self.connection, deadline)
+            return self._read(reply, raw, seconds)
+        except TimeoutError:
+            self.close()
+            raise StudentTimeout(f"took more than {seconds:.0f} s and was ended") from None
+        except channel.ClosedError:
+            time.sleep(0.2)  # the watchdog may be about to say why
+            cause = self.process.cause or "ended its own process"
+            self.close()
+            raise StudentCrash(cause) from None
+        except channel.MalformedError as error:
+            self.close()
+            raise StudentCrash(f"sent what is no answer: {error}") from None
+
+    def _read(self, reply, raw, seconds):
+        if reply.get("id") != self.number or type(reply.get("id")) is not int:
+            raise channel.MalformedError("an answer to another question")
+        if "error" in reply:
+            raise _error(reply["error"], seconds)
+        return Decoder(raw, self._handle).decode(reply.get("value"))
+
+    def _handle(self, number, kind, is_callable):
+        return Remote(self, self.generation, number, kind)
+
+    def run(self, source):
+        """Execute a cell; returns its output and the error that ended it, or None.
+
+        Returns
+        -------
+        text : str
+        error : str or None
+        """
+        try:
+            answer = self.request({"op": "run", "source": source}, self.limits.cell)
+        except StudentError as error:
+            return "", str(error)
+        if not (
+            type(answer) is tuple
+            and len(answer) == 2
+            and type(answer[0]) is str
+            and (answer[1] is None or type(answer[1]) is dict)
+        ):
+            self.close()
+            return "", "sent what is no answer"
+        text, error = answer
+        # A cell that raised may have defined something first, as in a notebook.
+        self.done.append(source)
+        return text, None if error is None else str(_error(error, self.limits.cell))
+
+    def get(self, name):
+        """The value or proxy of a name; raises `KeyError` if the student does not define it."""
+        answer = self.request({"op": "get", "name": name}, self.limits.call)
+        if not (type(answer) is tuple and len(answer) == 2 and type(answer[0]) is bool):
+            raise StudentCrash("sent what is no answer")
+        if not answer[0]:
+            raise KeyError(name)
+        return answer[1]
+
+    def states(self):
+        """The test's random state, if it has changed since the last call, for the student's side.
+
+        So a test's ``torch.manual_seed`` holds for the student's code as well.
+        """
+        import torch
+
+        state = pickle.dumps(
+            (random.getstate(), numpy.random.get_state(), torch.get_rng_state().numpy().tobytes())
+        )
+        if state == self.random_state:
+            return []
+        self.random_state = state
+        return [state]
+
+
+class Remote:
+    """An object in the worker that is no plain data, most often a function."""
+
+    def __init__(self, session, generation, number, kind):
+        self._session = session
+        self._generation = generation
+        self._number = number
+        self._kind = kind
+
+    def __repr__(self):
+        return f"<the student's {self._kind}>"
+
+    def _ask(self, op, buffers=(), **message):
+        if self._session.generation != self._generation or self._session.process is None:
+            # The worker that held the object is gone; only names survive.
+            raise StudentCrash("the process that held this object has ended")
+        message = {"op": op, "target": self._number, **message}
+        return self._session.request(message, self._session.limits.call, buffers)
+
+    def __call__(self, *args, **kwargs):
+        arguments = _pickled((args, kwargs), self._session)
+        return self._ask("call", [arguments, *self._session.states()])
+
+    def __getattr__(self, name):
+        if name.startswith("__") and name.endswith("__"):
+            raise AttributeError(name)
+        return self._ask("attribute", name=name)
+
+    def __getitem__(self, key):
+        return self._ask("item", [_pickled(key, self._session)])
+
+    def __len__(self):
+        length = self._ask("length")
+        if type(length) is not int or length < 0:
+            raise StudentCrash("sent what is no length")
+        return length
+
+    def __bool__(self):
+        return True
+
+    def __iter__(self):
+        items = self._ask("list")
+        if type(items) is not list:
+            raise StudentCrash("sent what is no list")
+        return iter(items)
+
+
+class Named:
+    """The student's function of a name: found again by its name when a worker has ended."""
+
+    def __init__(self, session, name, remote):
+        self.__dict__.update(_session=session, _name=name, _remote=remote)
+
+    def _current(self):
+        self._session.start()
+        if self._remote._generation != self._session.generation:
+            try:
+                found = self._session.get(self._name)
+            except KeyError:
+                found = None
+            if not isinstance(found, Remote):
+                raise StudentCrash(f"{self._name} is gone")
+            self.__dict__["_remote"] = found
+        return self._remote
+
+    def __call__(self, *args, **kwargs):
+        return self._current()(*args, **kwargs)
+
+    def __getattr__(self, name):
+        return getattr(self._current(), name)
+
+    def __getitem__(self, key):
+        return self._current()[key]
+
+    def __len__(self):
+        return len(self._current())
+
+    def __bool__(self):
+        return True
+
+    def __iter__(self):
+        return iter(self._current())
+
+    def __repr__(self):
+        return f"<the student's {self._name}>"
+
+
+class _Pickler(pickle.Pickler):
+    """Sends a proxy as the number of its object."""
+
+    def __init__(self, file, session):
+        super().__init__(file)
+        self.session = session
+
+    def persistent_id(self, value):
+        if isinstance(value, Named):
+            value = value._current()
+        if not isinstance(value, Remote):
+            return None
+        if value._session is not self.session or value._generation != self.session.generation:
+            raise StudentCrash("the process that held this object has ended")
+        return value._number
+
+
+def _pickled(value, session):
+    session.start()
+    file = io.BytesIO()
+    _Pickler(file, session).dump(value)
+    return file.getvalue()
+
+
+def _error(described, seconds):
+    """The exception that stands for a worker's description of one."""
+    described = described if type(described) is dict else {}
+    name, message = (str(described.get(key, ""))[:1000] for key in ("name", "message"))
+    if name == "TimeUp":
+        return StudentTimeout(f"took more than {seconds:.0f} s")
+    if name == "TooLarge":
+        return StudentError(message)
+    bases = described.get("bases")
+    bases = bases if type(bases) is list else []
+    known = next(
+        (_SAME[base] for base in bases if type(base) is str and base in _SAME), StudentError
+    )
+    error = known(f"raised {name}: {message}" if message else f"raised {name}")
+    error.brief = f"raised {known.__name__ if known is not StudentError else 'an exception'}"
+    return error
+
+
+def seed_everything():
+    """Start a test from one random state, whatever ran before it."""
+    random.seed(0)
+    numpy.random.seed(0)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
