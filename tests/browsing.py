@@ -123,12 +123,15 @@ class Visit:
         Errors on the console, exceptions that nothing caught, answers of 400 and above.
     requests : list of str
         Every URL asked for, in order.
+    responses : list of playwright.sync_api.Response
+        Every answer, with its ``body()``.
     """
 
     page: object
     host: str
     errors: list = field(default_factory=list)
     requests: list = field(default_factory=list)
+    responses: list = field(default_factory=list)
 
     def __post_init__(self):
         self.page.on("console", self._console)
@@ -141,6 +144,7 @@ class Visit:
             self.errors.append(f"console: {message.text} ({message.location.get('url', '')})")
 
     def _response(self, response):
+        self.responses.append(response)
         if response.status >= 400:
             self.errors.append(f"{response.status}: {response.url}")
 
@@ -155,3 +159,26 @@ class Visit:
         """Change to the theme "light" or "dark" as a reader's system does, without loading anew."""
         self.page.emulate_media(color_scheme=name)
         self.page.wait_for_function(f"document.documentElement.dataset.theme === '{name}'")
+
+
+def open_visit(browser, top, path, width=1440, height=900, theme="light", **options):
+    """Open a page of the book in a context of its own; gives its `Visit`.
+
+    Parameters
+    ----------
+    browser : playwright.sync_api.Browser
+    top, path : str
+        Address of the served book's top, and the page below it.
+    width, height : int
+        Of the window, in CSS pixels.
+    theme : {"light", "dark"}
+        What the reader's system prefers.
+    **options
+        Go to Playwright's ``new_context``: ``java_script_enabled=False``, ``has_touch=True`` ...
+    """
+    options = {"reduced_motion": "reduce", **options}
+    viewport = {"width": width, "height": height}
+    context = browser.new_context(viewport=viewport, color_scheme=theme, **options)
+    visit = Visit(context.new_page(), urlsplit(top).netloc)
+    visit.page.goto(f"{top}/{path}", wait_until="networkidle")
+    return visit

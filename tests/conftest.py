@@ -3,12 +3,11 @@
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import matplotlib
 import nbformat
 import pytest
-from browsing import FLAGS, Visit, find_chrome, serve
+from browsing import FLAGS, find_chrome, open_visit, serve
 from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -96,21 +95,15 @@ def browser():
 def open_page(browser, served):
     """A function that opens a page of the book and gives its `Visit`.
 
-    ``open_page("notebooks/01_architecture.html", width=360, theme="dark")``; further arguments
-    go to Playwright's ``new_context`` (``java_script_enabled=False``, ``has_touch=True`` ...).
-    The pages are closed after the test.
+    ``open_page("notebooks/01_architecture.html", width=360, theme="dark")``; the arguments are
+    those of `browsing.open_visit`. The pages are closed after the test.
     """
-    contexts = []
+    visits = []
 
-    def open_page(path, width=1440, height=900, theme="light", **options):
-        options = {"reduced_motion": "reduce", **options}
-        viewport = {"width": width, "height": height}
-        context = browser.new_context(viewport=viewport, color_scheme=theme, **options)
-        contexts.append(context)
-        visit = Visit(context.new_page(), urlsplit(served).netloc)
-        visit.page.goto(f"{served}/{path}", wait_until="networkidle")
-        return visit
+    def open_page(path, **options):
+        visits.append(open_visit(browser, served, path, **options))
+        return visits[-1]
 
     yield open_page
-    for context in contexts:
-        context.close()
+    for visit in visits:
+        visit.page.context.close()
