@@ -11,7 +11,7 @@ import importlib
 from . import augment, data, features, plots
 from .anatomy import anatomy, receptive_field
 from .configs import CONFIGS, LRN, Config, Conv
-from .evaluate import evaluate
+from .evaluate import dense, evaluate, top_k_error
 from .initialise import initialise, pre_initialise, signal
 from .model import VGG, load_weights, vgg
 from .recorded import recorded
@@ -38,6 +38,7 @@ __all__ = [
     "anatomy",
     "augment",
     "data",
+    "dense",
     "evaluate",
     "features",
     "initialise",
@@ -49,6 +50,7 @@ __all__ = [
     "recorded",
     "signal",
     "standin",
+    "top_k_error",
     "train",
     "vgg",
     "widgets",

@@ -1,8 +1,7 @@
-"""How is a network tested?
+"""How well does a net do on one centre crop an image?
 
-Loss and top-1/top-5 accuracy of one centre crop an image, the plainest of the paper's tests (§4),
-or of that crop and its mirror image (§3.2).
-Chapters 2–5 measure with it.
+Loss and accuracy of the plainest test there is, or of that crop and its mirror image (§3.2).
+Training validates with it, chapters 2–5 measure with it.
 """
 
 from __future__ import annotations
@@ -14,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from .augment import centre_crop, normalise
-from .data import ImageSet
-from .model import VGG
+from ..augment import centre_crop, normalise
+from ..data import ImageSet
+from ..model import VGG
 
 
 @torch.no_grad()

@@ -1,0 +1,348 @@
+"""Tests of whole images and of many crops, against timm, against loops written out."""
+
+import math
+import os
+import subprocess
+import sys
+
+import pytest
+import timm
+import torch
+from PIL import Image
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+
+import vgglib
+from vgglib.augment import normalise
+from vgglib.data import ImageSet
+from vgglib.evaluate import Dense, Fusion, MultiCrop, test_scales, top_k_error
+
+MEAN, STD = (120.0, 110.0, 100.0), (60.0, 61.0, 62.0)
+
+
+@pytest.fixture(scope="module")
+def net():
+    """Net A at an eighth of its width for images of 64 px: fc6 covers a map of 2×2."""
+    torch.manual_seed(0)
+    return vgglib.vgg("A", num_classes=7, image_size=64, width=0.125, init="he").eval()
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    return torch.randint(0, 256, (3, 3, 90, 110), generator=torch.Generator().manual_seed(1)).to(
+        torch.uint8
+    )
+
+
+# Dense ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["A", "A-LRN", "C", "vgg13_bn"])
+def test_dense_at_the_nets_own_size_is_the_net(name):
+    torch.manual_seed(0)
+    net = vgglib.vgg(name, num_classes=5, image_size=64, width=0.125, init="he").eval().double()
+    images = torch.randn(2, 3, 64, 64, dtype=torch.double)
+    whole = vgglib.dense(net)
+    assert whole(images).shape == (2, 5, 1, 1)
+    torch.testing.assert_close(whole.scores(images), net(images), rtol=1e-12, atol=1e-12)
+
+
+def test_dense_at_224_is_the_net_at_full_width():
+    torch.manual_seed(0)
+    net = vgglib.vgg("A", num_classes=10, init="he").eval().double()
+    image = torch.randn(1, 3, 224, 224, dtype=torch.double)
+    with torch.no_grad():
+        found = vgglib.dense(net).scores(image)
+        torch.testing.assert_close(found, net(image), rtol=1e-12, atol=1e-12)
+
+
+def test_dense_on_larger_images_is_timms_convolutional_head():
+    torch.manual_seed(0)
+    theirs = timm.create_model("vgg11", num_classes=10).eval()
+    net = vgglib.vgg("A", num_classes=10, init="he").eval()
+    state = net.state_dict()
+    renamed = {k: v for k, v in state.items() if k.startswith("features")}
+    for ours, name, side in ((0, "pre_logits.fc1", 7), (3, "pre_logits.fc2", 1)):
+        weight = state[f"classifier.{ours}.weight"]
+        renamed[f"{name}.weight"] = weight.view(4096, -1, side, side)
+        renamed[f"{name}.bias"] = state[f"classifier.{ours}.bias"]
+    renamed["head.fc.weight"] = state["classifier.6.weight"]
+    renamed["head.fc.bias"] = state["classifier.6.bias"]
+    theirs.load_state_dict(renamed)
+    images = torch.randn(1, 3, 256, 320)
+    with torch.no_grad():
+        whole = vgglib.dense(net)
+        assert whole(images).shape == (1, 10, 2, 4)
+        torch.testing.assert_close(whole.scores(images), theirs(images), rtol=1e-4, atol=1e-5)
+
+
+def test_each_place_of_the_map_of_an_unpadded_net_is_the_net_there():
+    """With zero padding in the net, neighbours differ; a net of 1×1 kernels has none."""
+    torch.manual_seed(0)
+    config = vgglib.Config("1x1", ((vgglib.Conv(6, 1),), (vgglib.Conv(8, 1),)), hidden=(9,))
+    net = vgglib.vgg(config, num_classes=4, image_size=8).eval()
+    image = torch.randn(1, 3, 16, 20)
+    found = vgglib.dense(net)(image)
+    assert found.shape == (1, 4, 3, 4)
+    for row in range(3):
+        for column in range(4):
+            crop = image[..., 4 * row : 4 * row + 8, 4 * column : 4 * column + 8]
+            torch.testing.assert_close(found[..., row, column], net(crop))
+
+
+def test_dense_shares_the_weights_and_leaves_the_mode_alone():
+    net = vgglib.vgg("vgg11_bn", num_classes=5, image_size=64, width=0.125)
+    whole = vgglib.dense(net)
+    assert net.training and all(module.training for module in net.modules())
+    assert not any(module.training for module in whole.modules())
+    with torch.no_grad():
+        for tensor in (*net.parameters(), *net.buffers()):
+            tensor.add_(1)
+    whole.eval(), net.eval()
+    image = torch.randn(1, 3, 64, 64)
+    torch.testing.assert_close(whole.scores(image), net(image))
+
+
+def test_what_has_no_dense_form_is_refused():
+    with pytest.raises(TypeError, match="torchvision's VGGs fit"):
+        vgglib.dense(nn.Linear(3, 2))
+    net = vgglib.vgg("A", num_classes=5, image_size=64, width=0.125)
+    net.classifier[1] = nn.BatchNorm1d(512)
+    with pytest.raises(ValueError, match=r"classifier\.1, a BatchNorm1d, has no spatial form"):
+        vgglib.dense(net)
+    net.classifier = nn.Sequential(nn.Linear(3, 5))
+    with pytest.raises(ValueError, match="no 2×2 map"):
+        vgglib.dense(net)
+
+
+def test_images_smaller_than_fc6_are_refused(net, pixels):
+    whole = vgglib.dense(net)
+    with pytest.raises(ValueError, match="63×64 px are too small"):
+        whole(torch.zeros(1, 3, 63, 64))
+    with pytest.raises(ValueError, match=r"\(N, 3, H, W\)"):
+        whole(torch.zeros(3, 64, 64))
+    for kind in (Dense, MultiCrop):
+        for scales in (63, (64, 63), (), 64.0, (64.5,), True):
+            with pytest.raises(ValueError, match="at least 64 px"):
+                kind(net, MEAN, scales=scales)
+
+
+# Tests of images --------------------------------------------------------------------------
+
+
+def test_dense_averages_scores_over_places_and_probabilities_over_mirrors_and_scales(net, pixels):
+    test = Dense(net, MEAN, STD, scales=(90, 100))
+    whole, expected = vgglib.dense(net), 0
+    for size in ((90, 110), (100, 122)):
+        images = normalise(v2.functional.resize(pixels, size), MEAN, STD)
+        for view in (images, images.flip(-1)):
+            expected = expected + whole(view).flatten(2).mean(2).softmax(1) / 4
+    found = test(pixels)
+    torch.testing.assert_close(found, expected.detach())
+    torch.testing.assert_close(found.sum(1), torch.ones(3))
+
+
+def test_multi_crop_is_a_slow_obvious_loop(net, pixels):
+    found = MultiCrop(net, MEAN, STD, scales=(90, 72))(pixels)
+    total, crops = torch.zeros(3, 7), 0
+    for side, width in ((90, 110), (72, 88)):
+        for number, image in enumerate(pixels):
+            pil = Image.fromarray(image.permute(1, 2, 0).numpy()).resize((width, side), 2)
+            shown = v2.functional.pil_to_tensor(pil).permute(1, 2, 0).float()
+            shown = (shown - torch.tensor(MEAN)) / torch.tensor(STD)
+            for i in range(5):
+                for j in range(5):
+                    top, left = round(i * (side - 64) / 4), round(j * (width - 64) / 4)
+                    crop = shown[top : top + 64, left : left + 64].permute(2, 0, 1)
+                    for view in (crop, crop.flip(2)):
+                        total[number] += net(view[None])[0].softmax(0).detach()
+                        crops += number == 0
+    assert crops == 100
+    torch.testing.assert_close(found, total / crops, rtol=2e-3, atol=2e-4)
+
+
+def test_three_scales_of_the_paper_make_150_crops(net):
+    test = MultiCrop(net, MEAN, scales=test_scales((256, 512)))
+    views = sum(len(list(test.views(torch.zeros(1, 3, q, q)))) for q in test.scales)
+    assert views * 2 == 150
+
+
+def test_the_grid_touches_the_edges_and_one_crop_is_the_centre(net):
+    assert MultiCrop(net, MEAN).offsets(32) == [0, 8, 16, 24, 32]
+    assert MultiCrop(net, MEAN, grid=1).offsets(32) == [16]
+    split = ImageSet(torch.randint(0, 256, (40, 3, 64, 64)).byte(), torch.arange(40) % 7)
+    plain = vgglib.evaluate(net, split, MEAN, STD)
+    test = MultiCrop(net, MEAN, STD, scales=64, grid=1, mirror=False)
+    assert top_k_error(test, split, (1,))[1] == pytest.approx(1 - plain["top1"])
+
+
+@pytest.mark.parametrize("kind", [Dense, MultiCrop])
+def test_pictures_of_any_kind_and_size_keep_their_order(net, pixels, kind):
+    test = kind(net, MEAN, STD, scales=70, batch_size=2)
+    sizes = [(90, 110), (110, 90), (90, 110), (64, 64)]
+    pictures = [pixels[i % 3, :, :h, :w] for i, (h, w) in enumerate(sizes)]
+    wide = torch.randint(0, 256, (3, 110, 90), generator=torch.Generator().manual_seed(2)).byte()
+    pictures[1] = wide
+    alone = torch.cat([test(picture[None]) for picture in pictures])
+    torch.testing.assert_close(test(pictures), alone)
+    pil = [Image.fromarray(picture.permute(1, 2, 0).numpy()) for picture in pictures]
+    torch.testing.assert_close(test(pil), alone, rtol=1e-2, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("scale", "size", "expected"),
+    [(256, 224, (224, 256, 288)), (384, 224, (352, 384, 416)), ((256, 512), 224, (256, 384, 512))],
+)
+def test_scales_are_the_papers(scale, size, expected):
+    assert test_scales(scale, size) == expected
+
+
+def test_scales_of_small_nets_keep_the_ratio():
+    assert test_scales(37, 32) == (32, 37, 42)
+    for scale in (200, (256, 250), (200, 300)):
+        with pytest.raises(ValueError, match="S ≥ 224"):
+            test_scales(scale)
+
+
+def test_bf16_is_close_to_fp32(net, pixels):
+    exact, short = (Dense(net, MEAN, STD, scales=96, precision=p)(pixels) for p in ("fp32", "bf16"))
+    assert not torch.equal(exact, short)
+    torch.testing.assert_close(exact, short, rtol=0.05, atol=0.01)
+
+
+def test_a_net_that_was_moved_or_trained_on_is_tested_as_it_is_now(pixels):
+    net = vgglib.vgg("A", num_classes=7, image_size=64, width=0.125, init="he")
+    test = Dense(net, MEAN, STD, scales=90)
+    before = test(pixels)
+    net.double().float()  # replaces every tensor, as .to("cuda") does
+    with torch.no_grad():
+        net.classifier[6].bias[3] += 9
+    assert (test(pixels)[:, 3] > before[:, 3]).all()
+    assert net.training
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        (lambda: torch.zeros(2, 3, 90, 90), ValueError),
+        (lambda: torch.zeros(3, 90, 90, dtype=torch.uint8), ValueError),
+        (lambda: [torch.zeros(3, 90, 90)], TypeError),
+        (lambda: ["photo.jpg"], TypeError),
+    ],
+)
+def test_images_of_another_kind_are_refused(net, wrong, error):
+    with pytest.raises(error, match="a test takes"):
+        Dense(net, MEAN, scales=90)(wrong())
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"grid": 0}, {"grid": 2.5}, {"batch_size": 0}, {"precision": "fp8"}]
+)
+def test_settings_out_of_range_are_refused(net, wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        MultiCrop(net, MEAN, scales=90, **wrong)
+
+
+# Fusion -----------------------------------------------------------------------------------
+
+
+def test_fusion_is_the_mean(net, pixels):
+    dense, crops = Dense(net, MEAN, scales=90), MultiCrop(net, MEAN, scales=90, grid=2)
+    both = Fusion(dense, crops)
+    torch.testing.assert_close(both(pixels), (dense(pixels) + crops(pixels)) / 2)
+    three = Fusion(both, dense)
+    torch.testing.assert_close(three(pixels), both(pixels) / 2 + dense(pixels) / 2)
+
+
+def test_fusion_of_other_classes_is_refused(net):
+    other = vgglib.vgg("A", num_classes=5, image_size=64, width=0.125)
+    with pytest.raises(ValueError, match="7, 5"):
+        Fusion(Dense(net, MEAN), Dense(other, MEAN))
+    with pytest.raises(ValueError, match="at least one"):
+        Fusion()
+
+
+# Error ------------------------------------------------------------------------------------
+
+
+SCORES = torch.tensor([[0.1, 0.5, 0.4], [0.6, 0.3, 0.1], [0.2, 0.3, 0.5], [0.4, 0.35, 0.25]])
+LABELS = torch.tensor([1, 1, 0, 2])  # found in the first 1, 2, 3 and 3
+
+
+class Photos(Dataset):
+    """Pictures of different sizes, whose top left pixel is their number."""
+
+    def __len__(self):
+        return len(LABELS)
+
+    def __getitem__(self, index):
+        return Image.new("RGB", (8 + index, 9), (index, 0, 0)), int(LABELS[index])
+
+
+def looked_up(images):
+    numbers = [i.getpixel((0, 0))[0] if isinstance(i, Image.Image) else int(i) for i in images]
+    return SCORES[numbers]
+
+
+def test_top_k_error_over_sets_datasets_and_loaders():
+    expected = {1: 0.75, 2: 0.5, 3: 0.0}
+    images = torch.zeros(4, 3, 2, 2, dtype=torch.uint8)
+    images[:] = torch.arange(4)[:, None, None, None]
+    split = ImageSet(images, LABELS)
+    by_pixel = lambda images: SCORES[images[:, 0, 0, 0].long()]  # noqa: E731
+    assert top_k_error(by_pixel, split, (1, 2, 3), batch_size=3) == expected
+    assert top_k_error(looked_up, Photos(), (1, 2, 3), batch_size=3) == expected
+    loader = DataLoader(list(zip(range(4), LABELS.tolist(), strict=True)), batch_size=3)
+    assert top_k_error(looked_up, loader, (1, 2, 3)) == expected
+
+
+def test_datasets_are_read_by_workers_too():
+    assert top_k_error(looked_up, Photos(), (2,), batch_size=1, workers=2) == {2: 0.5}
+
+
+@pytest.mark.parametrize(
+    ("scores", "labels", "k", "message"),
+    [
+        (SCORES, LABELS, (4,), "no top-4 error among 3 classes"),
+        (SCORES, LABELS + 1, (1,), "classes 1 … 3"),
+        (SCORES, LABELS - 1, (1,), "classes -1 … 1"),
+        (SCORES[0], LABELS, (1,), "a row"),
+        (SCORES[:2], LABELS, (1,), "a row"),
+        (SCORES * math.nan, LABELS, (1,), "NaN"),
+        (SCORES, LABELS, (), "positive integers"),
+        (SCORES, LABELS, (0,), "positive integers"),
+        (SCORES, LABELS, (1.5,), "positive integers"),
+    ],
+)
+def test_what_can_not_be_counted_is_refused(scores, labels, k, message):
+    with pytest.raises(ValueError, match=message):
+        top_k_error(lambda images: scores, [(None, labels)], k)
+
+
+def test_no_images_is_an_error():
+    with pytest.raises(ValueError, match="at least one image"):
+        top_k_error(looked_up, [])
+
+
+def test_two_processes_count_as_one(tmp_path):
+    program = tmp_path / "count.py"
+    program.write_text(
+        "import sys, torch, vgglib\n"
+        "from vgglib.data import ImageSet\n"
+        "from vgglib.evaluate import top_k_error\n"
+        "from vgglib.train import processes\n"
+        "split = ImageSet(torch.arange(7).view(7, 1, 1, 1).expand(7, 3, 2, 2).byte(),"
+        " torch.tensor([0, 1, 2, 0, 1, 2, 0]))\n"
+        "scores = torch.eye(3)[torch.tensor([0, 0, 2, 0, 0, 0, 1])] + torch.tensor([0, .1, .2])\n"
+        "with processes():\n"
+        "    found = top_k_error(lambda x: scores[x[:, 0, 0, 0].long()], split, (1, 2))\n"
+        "    print(found, flush=True)\n"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, "--standalone", str(program)], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [str({1: 4 / 7, 2: 3 / 7})] * 2

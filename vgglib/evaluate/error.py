@@ -1,0 +1,111 @@
+"""How often is the true class not among the first k?
+
+Top-1 and top-5 error, the measures of the paper (§4), over any images and any test, also shared
+between the processes of ``torchrun``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from ..data import ImageSet
+from ..train.devices import Place
+
+
+def top_k_error(
+    test: Callable[..., Tensor],
+    images: ImageSet | Dataset | Iterable,
+    k: Sequence[int] = (1, 5),
+    *,
+    batch_size: int = 64,
+    workers: int = 0,
+) -> dict[int, float]:
+    """Fraction of the images whose class is not among the k most probable ones (§4).
+
+    Parameters
+    ----------
+    test : callable
+        Images → probabilities or scores (N, classes): :class:`Dense`, :class:`MultiCrop`,
+        :class:`Fusion`; or a net, where ``images`` is a loader of normalised tensors.
+    images : ImageSet, Dataset or iterable
+        A set in memory; a dataset of (PIL image, class); or a loader of (images, classes), whatever
+        images the test takes.
+    k : sequence of int
+    batch_size, workers : int
+        Images at a time, and processes that read a dataset from disk.
+
+    Returns
+    -------
+    dict
+        k → error between 0 and 1.
+
+    Raises
+    ------
+    ValueError
+        If there are no images, a class is none of the test's, k is larger than the number of
+        classes, or a probability is not a number.
+
+    Notes
+    -----
+    Under ``torchrun`` each process tests every n-th image of a set and the counts are summed; a
+    loader has to hand each process its own share already.
+    """
+    k = tuple(k)
+    if not k or any(not isinstance(n, int) or n < 1 for n in k):
+        raise ValueError(f"k must be positive integers such as (1, 5), got {k!r}")
+    place = Place.here()
+    counts = torch.zeros(len(k) + 1, dtype=torch.double)  # wrong in the first k …, images
+    for batch, labels in _batches(images, place, batch_size, workers):
+        scores = test(batch).cpu()
+        labels = torch.as_tensor(labels)
+        _check(scores, labels, k)
+        best = scores.topk(max(k)).indices == labels[:, None]  # (N, max k)
+        for place_of_k, n in enumerate(k):
+            counts[place_of_k] += (~best[:, :n].any(1)).sum()
+        counts[-1] += len(labels)
+    *wrong, total = place.total(counts.to(place.device)).tolist()
+    if not total:
+        raise ValueError("top_k_error needs at least one image, got none")
+    return {n: count / total for n, count in zip(k, wrong, strict=True)}
+
+
+def _batches(images, place: Place, batch_size: int, workers: int) -> Iterator[tuple]:
+    """Pairs of images and classes, this process's share of a set."""
+    if isinstance(images, ImageSet):
+        mine = images[torch.arange(place.rank, len(images), place.world)]
+        for start in range(0, len(mine), batch_size):
+            part = mine[start : start + batch_size]
+            yield part.images, part.labels
+    elif isinstance(images, Dataset):
+        mine = Subset(images, range(place.rank, len(images), place.world))
+        yield from DataLoader(mine, batch_size, num_workers=workers, collate_fn=_as_lists)
+    else:
+        yield from images
+
+
+def _as_lists(items: list[tuple]) -> tuple[list, Tensor]:
+    """Pictures of different sizes can not be stacked."""
+    pictures, labels = zip(*items, strict=True)
+    return list(pictures), torch.tensor(labels)
+
+
+def _check(scores: Tensor, labels: Tensor, k: tuple[int, ...]) -> None:
+    if scores.ndim != 2 or len(scores) != len(labels):
+        raise ValueError(
+            f"the test gave {tuple(scores.shape)} for {len(labels)} images; it has to give a row "
+            "of class probabilities for each"
+        )
+    classes = scores.shape[1]
+    if max(k) > classes:
+        raise ValueError(f"there is no top-{max(k)} error among {classes} classes; lower k")
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        raise ValueError(
+            f"the images have classes {int(labels.min())} … {int(labels.max())}, the test knows "
+            f"0 … {classes - 1}"
+        )
+    if scores.isnan().any():
+        raise ValueError("the test gave NaN for a class; do the net's weights hold NaN?")

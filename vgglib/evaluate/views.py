@@ -1,0 +1,272 @@
+"""Through which views of an image does a net decide?
+
+The tests of the paper (§3.2, §4, chapter 7): the whole image at one or several scales (*dense*),
+many crops of it (*multi-crop*), and the average of such tests (*fusion*, also over several nets).
+
+A test is called with images and returns their class probabilities; images are a uint8 tensor
+(N, 3, H, W), or a sequence of PIL images or uint8 tensors (3, H, W) of any sizes.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms.v2 import functional as tvf
+
+from ..augment import normalise
+from ..model import VGG
+from .dense import DenseVGG, dense
+
+Images = Tensor | Sequence[Tensor | Image.Image]
+
+
+def test_scales(scale: int | tuple[int, int], image_size: int = 224) -> tuple[int, int, int]:
+    """The three test scales Q that go with a training scale S (§4.2).
+
+    The middle one alone is that of the single-scale test (§4.1).
+
+    Parameters
+    ----------
+    scale : int or (int, int)
+        S, or (S_min, S_max) of scale jittering.
+    image_size : int
+        Side of the net's training crops in pixels; the 32 px around S shrink with it.
+
+    Returns
+    -------
+    (int, int, int)
+        S − 32, S, S + 32; or S_min, the middle, S_max.
+
+    Raises
+    ------
+    ValueError
+        If S is smaller than the crop.
+    """
+    low, high = (scale, scale) if isinstance(scale, int) else scale
+    if not image_size <= low <= high:
+        raise ValueError(
+            f"a net for {image_size} px is trained at S ≥ {image_size}, or (S_min, S_max) with "
+            f"S_min ≤ S_max; got {scale!r}"
+        )
+    if low < high:
+        return low, (low + high) // 2, high
+    around = round(32 * image_size / 224)
+    return low - around, low, low + around
+
+
+# pytest would take the function for a test of its own.
+test_scales.__test__ = False
+
+
+@dataclass(frozen=True)
+class _Views:
+    """What every test of one net has in common; the parameters are explained in ``Dense``."""
+
+    net: VGG
+    mean: Sequence[float]
+    std: Sequence[float] | None = None
+    scales: int | Sequence[int] = 256
+    mirror: bool = True
+    precision: str = "fp32"
+    batch_size: int = 64
+
+    def __post_init__(self):
+        scales = tuple(self.scales) if isinstance(self.scales, Sequence) else (self.scales,)
+        smallest = dense(self.net).smallest  # also says what is no VGG
+        if not scales or any(not isinstance(q, int) or q < smallest for q in scales):
+            raise ValueError(
+                f"scales must be whole numbers of at least {smallest} px, the smallest "
+                f"image that this net takes; got {self.scales!r}"
+            )
+        if self.precision not in ("fp32", "bf16"):
+            raise ValueError(f'precision must be "fp32" or "bf16", got {self.precision!r}')
+        if not isinstance(self.batch_size, int) or self.batch_size < 1:
+            raise ValueError(f"batch_size must be a positive integer, got {self.batch_size!r}")
+        object.__setattr__(self, "scales", scales)
+
+    @property
+    def num_classes(self) -> int:
+        """Length of a row of probabilities."""
+        return self.net.num_classes
+
+    @property
+    def device(self) -> torch.device:
+        """Where the net is."""
+        return next(self.net.parameters()).device
+
+    def views(self, images: Tensor) -> Iterator[Tensor]:
+        """Views (N, 3, h, w) of images that have one size, (N, 3, H, W)."""
+        raise TypeError(f"{type(self).__name__} has no views of its own; use Dense or MultiCrop")
+
+    @torch.no_grad()
+    def __call__(self, images: Images) -> Tensor:
+        """Class probabilities of the images, (N, num_classes), fp32 on the net's device."""
+        whole = dense(self.net)  # anew, as the net may have been moved to another device
+        result = torch.zeros(len(images), self.num_classes, device=self.device)
+        for scale in self.scales:
+            for indices, same in _rescaled(images, scale):
+                for start in range(0, len(indices), self.batch_size):
+                    part = slice(start, start + self.batch_size)
+                    pixels = normalise(same[part].to(self.device), self.mean, self.std)
+                    result[indices[part]] += self._probabilities(whole, pixels) / len(self.scales)
+        return result
+
+    def _probabilities(self, whole: DenseVGG, pixels: Tensor) -> Tensor:
+        """Mean over the views and their mirror images, (N, num_classes)."""
+        total, number = torch.zeros(len(pixels), self.num_classes, device=pixels.device), 0
+        for view in self.views(pixels):
+            for seen in (view, view.flip(-1)) if self.mirror else (view,):
+                with torch.autocast(
+                    pixels.device.type, torch.bfloat16, enabled=self.precision == "bf16"
+                ):
+                    scores = whole.scores(seen)
+                total += scores.float().softmax(1)
+                number += 1
+        return total / number
+
+
+@dataclass(frozen=True)
+class Dense(_Views):
+    """Dense evaluation (§3.2): the net over the whole image, its class map averaged.
+
+    The scores are averaged over the places of an image, then become probabilities, and these are
+    averaged over the image and its mirror image, and over the scales.
+
+    Parameters
+    ----------
+    net : VGG
+        Left in the mode that it is in; it is tested on the device where it is.
+    mean, std : three floats
+        The normalisation it was trained with, in 0–255 units: ``recipe.normalisation(data)``.
+    scales : int or sequence of int
+        Q, the shorter side in pixels that each image is rescaled to, or several of them: class
+        probabilities are averaged over them.
+    mirror : bool
+        Average over each view and its mirror image too, as the paper does.
+    precision : {"fp32", "bf16"}
+    batch_size : int
+        Views that go through the net at a time; it changes the memory taken, not the result.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If Q is too small for the net, or the net has no dense form.
+    """
+
+    def views(self, images: Tensor) -> Iterator[Tensor]:
+        """The image itself."""
+        yield images
+
+
+@dataclass(frozen=True)
+class MultiCrop(_Views):
+    """Multi-crop evaluation (§3.2): a regular grid of crops of the net's own size.
+
+    With a grid of 5, mirror images and three scales these are the paper's 150 crops. A grid of 1 is
+    the centre crop.
+
+    Parameters
+    ----------
+    net, mean, std, scales, mirror, precision, batch_size
+        As for :class:`Dense`.
+    grid : int
+        Crops along each side; the outermost touch the edges of the image.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If Q is smaller than a crop, or grid is not a positive integer.
+    """
+
+    grid: int = 5
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not isinstance(self.grid, int) or self.grid < 1:
+            raise ValueError(f"grid must be a positive integer, got {self.grid!r}")
+        if min(self.scales) < self.net.image_size:
+            raise ValueError(
+                f"scales must be at least {self.net.image_size} px, the side of a crop; got "
+                f"{self.scales!r}"
+            )
+
+    def views(self, images: Tensor) -> Iterator[Tensor]:
+        """The crops, row by row from the top left."""
+        size = self.net.image_size
+        rows, columns = (self.offsets(side - size) for side in images.shape[2:])
+        for top in rows:
+            for left in columns:
+                yield images[..., top : top + size, left : left + size]
+
+    def offsets(self, room: int) -> list[int]:
+        """Where the crops begin along a side that is ``room`` pixels longer than they are."""
+        if self.grid == 1:
+            return [room // 2]
+        return [round(i * room / (self.grid - 1)) for i in range(self.grid)]
+
+
+class Fusion:
+    """The mean of several tests' probabilities (§4.3, §4.4).
+
+    Of a dense and a multi-crop test of one net, or of tests of several nets.
+
+    Parameters
+    ----------
+    *tests : callables
+        ``Dense``, ``MultiCrop``, other fusions: whatever turns images into probabilities and has
+        ``num_classes``. Each counts the same.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or they differ in their number of classes.
+    """
+
+    def __init__(self, *tests: Callable[[Images], Tensor]):
+        if not tests:
+            raise ValueError("Fusion needs at least one test, such as Dense(net, mean, std)")
+        classes = [test.num_classes for test in tests]
+        if len(set(classes)) > 1:
+            raise ValueError(
+                f"the tests of a fusion must have the same classes, these have "
+                f"{', '.join(map(str, classes))} of them"
+            )
+        self.tests, self.num_classes = tests, classes[0]
+
+    def __call__(self, images: Images) -> Tensor:
+        """Class probabilities of the images, (N, num_classes), on the first test's device."""
+        first, *others = (test(images) for test in self.tests)
+        return sum((other.to(first.device) for other in others), first) / len(self.tests)
+
+
+def _rescaled(images: Images, scale: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Images with the shorter side at Q, in groups of one size: their indices, the group."""
+    if isinstance(images, Tensor):
+        if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8:
+            raise ValueError(
+                "a test takes uint8 images (N, 3, H, W), 0–255 and not yet normalised, or a "
+                f"sequence of pictures; got {images.dtype} of shape {tuple(images.shape)}"
+            )
+        if len(images):
+            yield torch.arange(len(images)), tvf.resize(images, [scale], antialias=True)
+        return
+    groups = defaultdict(list)
+    for index, image in enumerate(images):
+        if isinstance(image, Image.Image):
+            image = tvf.pil_to_tensor(tvf.resize(image.convert("RGB"), [scale]))
+        elif isinstance(image, Tensor) and image.ndim == 3 and image.dtype == torch.uint8:
+            image = tvf.resize(image, [scale], antialias=True)
+        else:
+            raise TypeError(
+                "a test takes PIL images or uint8 tensors (3, H, W), got "
+                f"{type(image).__name__} at place {index}"
+            )
+        groups[image.shape].append((index, image))
+    for members in groups.values():
+        indices, same = zip(*members, strict=True)
+        yield torch.tensor(indices), torch.stack(same)
