@@ -27,5 +27,6 @@ To write a widget called ``thing``:
 """
 
 from .base import PageWidget, write_front
+from .network import NetworkExplorer
 
-__all__ = ["PageWidget", "write_front"]
+__all__ = ["NetworkExplorer", "PageWidget", "write_front"]

@@ -71,9 +71,9 @@ export function change(model, name, value) {
   model.save_changes();
 }
 
-/** 138357544 as "138,357,544", in every country. */
-export function thousands(number) {
-  return number.toLocaleString("en-US");
+/** 138357544 as "138,357,544", in every country; with so many decimals at most. */
+export function thousands(number, decimals = 0) {
+  return number.toLocaleString("en-US", { maximumFractionDigits: decimals });
 }
 
 export function prefersStill() {
