@@ -39,7 +39,8 @@ def main():
             batch_norm=batch_norm,
             init="he",
         )
-        recipe = Recipe.small(epochs=EPOCHS, seed=seed, lr=0.05 if batch_norm else 0.02)
+        lr = 0.05 if batch_norm else 0.02
+        recipe = Recipe.small(epochs=EPOCHS, seed=seed, lr=lr, precision="bf16")
         history = vgglib.train(net, subset, recipe, progress=False)
         tested = vgglib.evaluate(net, data.test, *recipe.normalisation(subset))
         return {"test_accuracy": tested["top1"], "history": columns(history)}

@@ -17,7 +17,7 @@ import vgglib
 from vgglib import Recipe
 
 IMAGES, WIDTH, EPOCHS_A, EPOCHS = 10_000, 0.25, 8, 6
-RECIPE = Recipe.small(epochs=EPOCHS, lr=0.01, schedule="constant", pad=0)
+RECIPE = Recipe.small(epochs=EPOCHS, lr=0.01, schedule="constant", pad=0, precision="bf16")
 SIGMAS = {"D": (0.02, 0.03, 0.04), "E": (0.03, 0.04)}
 
 

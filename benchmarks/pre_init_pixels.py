@@ -19,7 +19,13 @@ from vgglib import Recipe
 
 IMAGES, WIDTH, EPOCHS = 5_000, 0.25, 5
 RECIPE = Recipe.small(
-    epochs=EPOCHS, batch_size=32, lr=0.01, schedule="constant", pad=0, normalise="mean"
+    precision="bf16",
+    epochs=EPOCHS,
+    batch_size=32,
+    lr=0.01,
+    schedule="constant",
+    pad=0,
+    normalise="mean",
 )
 SIGMAS = {"D": (0.025, 0.03), "E": (0.03,)}
 

@@ -16,7 +16,7 @@ import vgglib
 from vgglib import Recipe
 from vgglib.standin import STANDIN, WEIGHTS
 
-RECIPE = Recipe.small(epochs=10, lr=0.1, holdout=0.02)
+RECIPE = Recipe.small(epochs=10, lr=0.1, holdout=0.02, precision="bf16")
 
 
 def main():

@@ -5,6 +5,7 @@ import io
 from itertools import pairwise
 from unittest.mock import patch
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +13,7 @@ import torch
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
+from nbclient import NotebookClient
 from PIL import Image
 
 import vgglib
@@ -168,6 +170,46 @@ def test_a_diverged_run_can_be_drawn():
     )  # fmt: skip
     draw(fig)
     assert texts(fig.axes[0]) == ["he"]
+
+
+def epochs(count):
+    numbers = np.arange(1, count + 1)
+    table = {"epoch": numbers, "lr": 0.1 / numbers}
+    for offset, kind in enumerate(plots.KINDS):
+        table |= {f"{kind}_loss": 2 / numbers + offset, f"{kind}_accuracy": numbers / 10}
+    return pd.DataFrame(table)
+
+
+def test_a_training_is_drawn_with_loss_accuracy_and_rate():
+    run = epochs(4)
+    run.loc[3, ["val_loss", "train_loss"]] = np.nan, np.inf  # an epoch that went wrong
+    loss, accuracy, rate = plots.training(run, rate=True, title="A").axes
+    draw(loss.figure)
+    for kind, label in plots.KINDS.items():
+        for ax, what in ((loss, "loss"), (accuracy, "accuracy")):
+            x, y = line(ax, label).get_data()
+            assert list(x) == [1, 2, 3, 4]
+            np.testing.assert_allclose(y[:3], run[f"{kind}_{what}"][:3])
+        assert np.isnan(line(loss, label).get_ydata()[3])
+    assert list(rate.get_lines()[0].get_ydata()) == list(run.lr)
+    assert loss.get_title(loc="left") == "A" and rate.get_xlabel() == "epoch"
+
+
+def test_a_live_figure_leaves_one_output_with_the_last_epoch():
+    """In a real kernel, for it is the front end that replaces one drawing by the next."""
+    notebook = nbformat.v4.new_notebook()
+    row = "{'epoch': n, 'lr': 1, **{f'{k}_{w}': n / 4 for k in plots.KINDS for w in WHAT}}"
+    code = (
+        "from vgglib import plots\nWHAT, live = ('loss', 'accuracy'), plots.Live('A')\n"
+        f"for n in (1, 2):\n    live({row})"
+    )
+    notebook.cells = [nbformat.v4.new_code_cell(code)]
+    NotebookClient(notebook, kernel_name="python3").execute()
+    (output,) = notebook.cells[0].outputs
+    alt = output.metadata["image/png"]["alt"]
+    assert "after epoch 2 the loss is 0.50 and 0.50, the accuracy 50% and 50%" in alt
+    picture = Image.open(io.BytesIO(base64.b64decode(output.data["image/png"])))
+    assert len(picture.convert("RGB").getcolors(10**6)) > 2
 
 
 def test_bars_are_means_with_errors_and_dots():

@@ -1,6 +1,8 @@
 """The recipe and the training loop (§3.1), and the plain test (§4)."""
 
 import math
+import platform
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,8 +10,9 @@ import torch.nn.functional as F
 from PIL import Image
 
 import vgglib
-from vgglib import Config, Conv, Recipe
+from vgglib import Config, Conv, Recipe, precision
 from vgglib.data import Data, ImageSet
+from vgglib.train import loop
 from vgglib.train.batches import DeviceBatches, split
 from vgglib.train.devices import Place
 
@@ -266,3 +269,30 @@ def test_half_precision_is_close_to_full(data):
         vgglib.evaluate(net, data.test, mean, std, precision=p)["loss"] for p in ("fp32", "bf16")
     )
     assert half == pytest.approx(full, abs=0.02)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_auto_takes_bf16_where_the_device_has_it(data, monkeypatch, there):
+    monkeypatch.setattr(precision, "has_bf16", lambda device: there)
+    monkeypatch.setattr(loop, "has_bf16", lambda device: there)
+    fixed = fit(data, epochs=1, precision="bf16" if there else "fp32")[0]
+    chosen = fit(data, epochs=1, precision="auto")[0]
+    for ours, theirs in zip(chosen.parameters(), fixed.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_imitated_bf16_is_reported(data, monkeypatch):
+    monkeypatch.setattr(loop, "has_bf16", lambda device: False)
+    with pytest.warns(RuntimeWarning, match="--precision auto"):
+        fit(data, epochs=1, precision="bf16")
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="other processors, other flags")
+def test_a_cpu_has_bf16_if_its_flags_say_so():
+    flags = Path("/proc/cpuinfo").read_text().split()
+    assert precision.has_bf16("cpu") == ("avx512bw" in flags)
+
+
+def test_evaluate_names_the_precisions(data):
+    with pytest.raises(ValueError, match="fp32, bf16, auto"):
+        vgglib.evaluate(tiny(), data.test, data.mean, precision="fp16")

@@ -140,8 +140,14 @@ def show(fig: Figure, alt: str, *, dpi: int = 100) -> None:
     """
     from IPython.display import display  # here: drawing to a file needs no IPython
 
-    data = base64.b64encode(png(fig, alt, dpi=dpi)).decode()
-    display({"image/png": data, "text/plain": alt}, metadata={"image/png": {"alt": alt}}, raw=True)
+    bundle, metadata = _as_output(fig, alt, dpi=dpi)
+    display(bundle, metadata=metadata, raw=True)
+
+
+def _as_output(fig: Figure, alt: str, dpi: int = 100) -> tuple[dict, dict]:
+    """A figure's picture and text by MIME type, and the metadata with its alt text."""
+    picture = base64.b64encode(png(fig, alt, dpi=dpi)).decode()
+    return {"image/png": picture, "text/plain": alt}, {"image/png": {"alt": alt}}
 
 
 # ----------------------------------------------------------------------------------- numbers
@@ -269,6 +275,82 @@ def _label_ends(ax: Axes, labels: Sequence[str]) -> None:
             textcoords="offset points", color=line.get_color(), va="center", fontsize=11,
             annotation_clip=False,
         )  # fmt: skip
+
+
+#: How the figures call the two sets of images that a training is measured on.
+KINDS: MappingProxyType[str, str] = MappingProxyType(
+    {"train": "training crops", "val": "validation"}
+)
+
+
+@style()
+def training(history: pd.DataFrame, *, rate: bool = False, title: str = "") -> Figure:
+    """One training: loss and accuracy by epoch, of the training crops and in validation.
+
+    Parameters
+    ----------
+    history : DataFrame
+        As :func:`vgglib.train` returns it. Values that are not finite leave a gap.
+    rate : bool
+        Draw the learning rate, too.
+    title : str
+
+    Returns
+    -------
+    Figure
+        The panels one above the other.
+    """
+    fig, axes = subplots(2 + rate, height=2.5 * (2 + rate), sharex=True)
+    for (kind, label), dashes in zip(KINDS.items(), ("--", "-"), strict=True):
+        # A point shows an epoch that has no neighbours yet.
+        line = dict(linestyle=dashes, marker=".", label=label)
+        axes[0].plot(history.epoch, history[f"{kind}_loss"].where(np.isfinite), **line)
+        axes[1].plot(history.epoch, history[f"{kind}_accuracy"].where(np.isfinite), **line)
+    axes[0].set(ylabel="cross-entropy (nats)", title=title)
+    axes[1].set(ylabel="accuracy")
+    axes[0].legend()
+    _vertical(axes[1], percent=True)
+    if rate:
+        axes[2].semilogy(history.epoch, history.lr, marker=".", drawstyle="steps-mid")
+        axes[2].set(ylabel="learning rate")
+    axes[-1].set(xlabel="epoch")
+    axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    return fig
+
+
+class Live:
+    """The figure of a training that is going on: one output, drawn anew after each epoch.
+
+    ``vgglib.train(net, data, recipe, on_epoch=plots.Live())``. A notebook that is stored keeps the
+    last drawing, with its alt text.
+
+    Parameters
+    ----------
+    title : str
+    """
+
+    def __init__(self, title: str = ""):
+        self.title, self.rows, self.handle = title, [], None
+
+    def __call__(self, row: Mapping[str, float]) -> None:
+        """Add an epoch's row and draw."""
+        from IPython.display import display
+
+        self.rows.append(row)
+        losses, accuracies = (
+            " and ".join(format(row[f"{kind}_{what}"], form) for kind in KINDS)
+            for what, form in (("loss", ".2f"), ("accuracy", ".0%"))
+        )
+        alt = (
+            f"Loss and accuracy by epoch, of {' and in '.join(KINDS.values())}; after epoch "
+            f"{row['epoch']} the loss is {losses}, the accuracy {accuracies}."
+        )
+        figure = training(pd.DataFrame(self.rows), title=self.title)
+        bundle, metadata = _as_output(figure, alt)
+        if self.handle is None:
+            self.handle = display(bundle, metadata=metadata, raw=True, display_id=True)
+        else:
+            self.handle.update(bundle, metadata=metadata, raw=True)
 
 
 @style()

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from ..augment import centre_crop, normalise
 from ..data import ImageSet
 from ..model import VGG
+from ..precision import autocast
 
 
 @torch.no_grad()
@@ -42,7 +43,7 @@ def evaluate(
     mean, std : three floats
         The normalisation the net was trained with, in 0–255 units: ``recipe.normalisation(data)``.
     batch_size : int
-    precision : {"fp32", "bf16"}
+    precision : {"fp32", "bf16", "auto"}
     workers : int
         Processes that read a dataset from disk.
     mirror : bool
@@ -72,7 +73,7 @@ def evaluate(
             split, model.image_size, mean, std, batch_size, workers, device
         ):
             check_labels(labels, model)
-            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            with autocast(device, precision):
                 scores = model(images).float()  # (N, classes)
                 mirrored = model(images.flip(-1)).float() if mirror else None
             if mirror:  # the sum of the two probabilities; what divides it by two cancels out

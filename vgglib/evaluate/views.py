@@ -20,6 +20,7 @@ from torchvision.transforms.v2 import functional as tvf
 
 from ..augment import normalise
 from ..model import VGG
+from ..precision import autocast, check_precision
 from .dense import DenseVGG, dense
 
 Images = Tensor | Sequence[Tensor | Image.Image]
@@ -83,8 +84,7 @@ class _Views:
                 f"scales must be whole numbers of at least {smallest} px, the smallest "
                 f"image that this net takes; got {self.scales!r}"
             )
-        if self.precision not in ("fp32", "bf16"):
-            raise ValueError(f'precision must be "fp32" or "bf16", got {self.precision!r}')
+        check_precision(self.precision)
         if not isinstance(self.batch_size, int) or self.batch_size < 1:
             raise ValueError(f"batch_size must be a positive integer, got {self.batch_size!r}")
         object.__setattr__(self, "scales", scales)
@@ -121,9 +121,7 @@ class _Views:
         total, number = torch.zeros(len(pixels), self.num_classes, device=pixels.device), 0
         for view in self.views(pixels):
             for seen in (view, view.flip(-1)) if self.mirror else (view,):
-                with torch.autocast(
-                    pixels.device.type, torch.bfloat16, enabled=self.precision == "bf16"
-                ):
+                with autocast(pixels.device, self.precision):
                     scores = whole.scores(seen)
                 total += scores.float().softmax(1)
                 number += 1
@@ -148,7 +146,7 @@ class Dense(_Views):
         probabilities are averaged over them.
     mirror : bool
         Average over each view and its mirror image too, as the paper does.
-    precision : {"fp32", "bf16"}
+    precision : {"fp32", "bf16", "auto"}
     batch_size : int
         Views that go through the net at a time; it changes the memory taken, not the result.
 

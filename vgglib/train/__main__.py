@@ -15,6 +15,7 @@ from .. import data as datasets
 from ..configs import CONFIGS
 from ..initialise import initialise, pre_initialise
 from ..model import VGG, load_weights, vgg
+from ..precision import PRECISIONS
 from . import record
 from .batches import pipeline, split
 from .checkpoint import LAST, CheckpointError, load_run
@@ -78,7 +79,10 @@ def parser() -> argparse.ArgumentParser:
     recipe.add_argument("--epochs", type=int, help="at most so many passes")
     recipe.add_argument("--batch-size", type=int, help="images a step, over all GPUs together")
     recipe.add_argument("--lr", type=float, help="the learning rate to start with")
-    recipe.add_argument("--precision", choices=["fp32", "bf16"])
+    recipe.add_argument(
+        "--precision", choices=PRECISIONS,
+        help="of the products; auto: bf16 where the device has arithmetic for it",
+    )  # fmt: skip
     recipe.add_argument("--seed", type=int, help="also of the weights")
     recipe.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",

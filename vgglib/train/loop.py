@@ -29,6 +29,7 @@ from tqdm.auto import tqdm
 from ..data import Data, ImageSet
 from ..evaluate import evaluate
 from ..model import VGG
+from ..precision import autocast, has_bf16
 from . import checkpoint, record
 from .batches import pipeline, split
 from .checkpoint import Checkpoint, CheckpointError
@@ -164,6 +165,13 @@ class _Run:
             for module in model.modules():
                 if isinstance(module, nn.Dropout):
                     module.p = recipe.dropout
+        if recipe.precision == "bf16" and not has_bf16(place.device) and place.first:
+            warnings.warn(
+                f"{place.device} has no arithmetic for bf16 and imitates it, which can take many "
+                "times as long; precision='auto' (--precision auto) takes fp32 there",
+                RuntimeWarning,
+                stacklevel=4,
+            )
         # Each process drops its own units.
         torch.manual_seed(recipe.seed + place.rank)
         self.layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
@@ -387,8 +395,7 @@ class _Run:
     def loss(self, net: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Mean cross-entropy of a batch, and the scores."""
         images = images.contiguous(memory_format=self.layout)
-        bf16 = self.recipe.precision == "bf16"
-        with torch.autocast(self.place.device.type, torch.bfloat16, enabled=bf16):
+        with autocast(self.place.device, self.recipe.precision):
             scores = net(images)
         return F.cross_entropy(scores.float(), labels), scores
 

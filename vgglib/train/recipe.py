@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 
 from ..data import Data
+from ..precision import PRECISIONS
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,9 @@ class Recipe:
     holdout : float
         Fraction of the training images kept aside for validation. 0: validate on ``data.test``,
         as the paper does on ILSVRC's validation set.
-    precision : {"fp32", "bf16"}
-        bf16 uses ``torch.autocast``; weights and optimiser stay in fp32.
+    precision : {"fp32", "bf16", "auto"}
+        bf16 uses ``torch.autocast``; weights and optimiser stay in fp32. ``"auto"``: bf16 where the
+        device computes in it, else fp32.
     channels_last : bool
         Store images as (N, H, W, C), which convolution kernels prefer.
     seed : int
@@ -89,7 +91,7 @@ class Recipe:
 
     @classmethod
     def small(cls, **changes) -> Recipe:
-        """Our quick recipe for 32-px images on a CPU: short, one-cycle, bf16, pad-and-crop."""
+        """Our quick recipe for 32-px images on a CPU: short, one-cycle, pad-and-crop."""
         ours = dict(
             batch_size=128,
             epochs=8,
@@ -100,7 +102,7 @@ class Recipe:
             pad=4,
             colour_shift=False,
             normalise="mean-std",
-            precision="bf16",
+            precision="auto",
         )
         return cls(**(ours | changes))
 
@@ -184,5 +186,5 @@ class Recipe:
 _CHOICES = {
     "schedule": ("plateau", "one-cycle", "constant"),
     "normalise": ("mean", "mean-std"),
-    "precision": ("fp32", "bf16"),
+    "precision": PRECISIONS,
 }

@@ -12,7 +12,6 @@ from pathlib import Path
 import pandas as pd
 
 HISTORY, CONFIG, CURVES = "history.csv", "config.json", "curves.png"
-KINDS = {"train": "training (augmented)", "val": "validation"}
 
 
 def write(folder: Path, settings: dict, rows: list[dict]) -> None:
@@ -26,16 +25,9 @@ def curves(folder: Path, history: pd.DataFrame) -> Path:
     """Draw loss, accuracy and learning rate of a run into its folder; the file."""
     from .. import plots  # imported late: plots knows the data, which needs nothing from here
 
-    fig, axes = plots.subplots(1, 3, width=12, height=3.6)
-    for kind, style in (("train", "--"), ("val", "-")):
-        axes[0].plot(history.epoch, history[f"{kind}_loss"], style, label=KINDS[kind])
-        axes[1].plot(history.epoch, 100 * history[f"{kind}_accuracy"], style, label=KINDS[kind])
-    axes[2].semilogy(history.epoch, history.lr, drawstyle="steps-mid")
-    labels = ("cross-entropy (nats)", "accuracy (%)", "learning rate")
-    for ax, label in zip(axes, labels, strict=True):
-        ax.set(xlabel="epoch", ylabel=label)
-    axes[0].legend(frameon=False)
-    fig.savefig(folder / CURVES, dpi=120, bbox_inches="tight")
+    fresh = folder / f"{CURVES}.new"
+    plots.training(history, rate=True).savefig(fresh, format="png", dpi=120)
+    os.replace(fresh, folder / CURVES)
     return folder / CURVES
 
 
