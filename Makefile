@@ -18,7 +18,7 @@ BOOK = $(or $(BOOK_$(SOLUTIONS)),$(error SOLUTIONS is "hidden" or "none", not "$
 BOOK_SOURCES = _config.yml _toc.yml $(shell find book vgglib -type f -not -name '*.pyc') \
 	$(wildcard notebooks/*.ipynb benchmarks/recorded/*.json)
 
-.PHONY: help setup book test notebooks claims assignments slides serve lint format address clean
+.PHONY: help setup book test notebooks claims assignments grade slides serve lint format address clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -45,6 +45,9 @@ claims: $(INSTALLED)  ## write the tables of book/claims.md and book/results.md
 
 assignments: $(INSTALLED)  ## write the student versions of the assignments into _build/assignments
 	$(PY) tools/assignments.py
+
+grade: $(INSTALLED)  ## grade a folder of submissions: SUBMISSIONS=dir OUT=dir [JOBS=2 GRADE=options]
+	$(PY) tools/grade.py --jobs $(or $(JOBS),2) $(GRADE) "$(SUBMISSIONS)" "$(OUT)"
 
 slides: $(INSTALLED)  ## write the lecturer's slides of each chapter into _build/slides
 	$(PY) tools/make_slides.py

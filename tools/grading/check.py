@@ -12,6 +12,7 @@ import nbformat
 import yaml
 
 from .examine import examine
+from .session import Session
 
 WRONG_ANSWERS = Path(__file__).resolve().parents[2] / "tests" / "wrong_answers"
 
@@ -144,6 +145,25 @@ def differences(result, expected):
     return lines
 
 
+def results(source, limits, sandboxed=True, folder=WRONG_ANSWERS):
+    """Grade all of `submissions`.
+
+    Yields
+    ------
+    name : str
+    result : dict
+        What `grading.examine.examine` returns.
+    wrong : list of str
+        See `differences`.
+    answers : dict of str to WrongAnswer
+    """
+    # The answers are the course's own, so one worker serves them all.
+    with Session(limits, sandboxed) as session:
+        for name, data, expected, answers in submissions(source, wrong_answers(source, folder)):
+            result = examine(source, data, limits, session=session)
+            yield name, result, differences(result, expected), answers
+
+
 def report(source, limits, sandboxed=True, folder=WRONG_ANSWERS, tell=print):
     """Grade all of `submissions` and tell what each got.
 
@@ -153,9 +173,7 @@ def report(source, limits, sandboxed=True, folder=WRONG_ANSWERS, tell=print):
         Whether all is as it should be.
     """
     good = True
-    for name, data, expected, answers in submissions(source, wrong_answers(source, folder)):
-        result = examine(source, data, limits, sandboxed)
-        wrong = differences(result, expected)
+    for name, result, wrong, answers in results(source, limits, sandboxed, folder):
         good &= not wrong
         total = sum(entry["points"] or 0 for entry in result["tasks"].values())
         tell(f"{'NOT AS IT SHOULD BE' if wrong else 'as it should be':20} {name}: {total:g} points")

@@ -120,6 +120,12 @@ class Session:
         for source in self.done:
             self._request({"op": "run", "source": source}, self.limits.cell)
 
+    def reset(self):
+        """Forget all cells, for another submission that is trusted not to disturb the worker."""
+        self.deadline = time.monotonic() + self.limits.submission
+        self.done = []
+        self.request({"op": "reset"}, self.limits.call)
+
     def request(self, message, seconds, buffers=()):
         """Send a request and return the decoded answer.
 

@@ -144,6 +144,10 @@ class Worker:
             raise error
         return text.getvalue(), error and described(error)
 
+    def do_reset(self, header, buffers):
+        self.shell.reset(new_session=False)
+        self.objects.clear()
+
     def do_get(self, header, buffers):
         """The value of a name; ``(False, None)`` if it is not defined."""
         space = self.shell.user_ns
