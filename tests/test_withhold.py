@@ -19,6 +19,8 @@ def test_students_notebooks_lack_the_answers_and_nothing_else(path, tmp_path):
     assert solved
     everything = nbformat.read(path, 4).cells
     assert kept == [cell for cell in everything if cell not in solved]
+    # The assignments' sources, answers and all, are handed out by `make assignments` alone.
+    assert not list(tmp_path.rglob("assignments"))
 
 
 def test_students_book_shows_no_answer():

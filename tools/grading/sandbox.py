@@ -42,8 +42,8 @@ Where it is installed but can not start, user namespaces are switched off. Ubunt
   sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0
 In a container, allow it to make namespaces (Docker: --security-opt seccomp=unconfined).
 On macOS and Windows grade in a Linux machine, real or virtual.
---no-sandbox (make grade GRADE=--no-sandbox ...) runs submissions with limits only: their code can then read
-and delete whatever you can, the hidden tests and other submissions included."""
+--no-sandbox (make grade GRADE=--no-sandbox ...) runs submissions with limits only: their code
+can then read and delete whatever you can, the hidden tests and other submissions included."""
 
 
 class SandboxError(Exception):
