@@ -158,6 +158,7 @@ def bubblewrap(limits, hidden=()):
                     ["--perms", "0755", "--dir", str(parent)] if path.parts[1] != "usr" else []
                 )
             options += ["--ro-bind", str(path), str(path)]
+    options += ["--perms", "0755", "--dir", COURSE]  # made by a mount, it would be root's alone
     options += ["--ro-bind", str(vgglib_folder()), f"{COURSE}/vgglib"]
     options += ["--ro-bind", str(INSIDE), f"{COURSE}/inside"]
     size = str(limits.scratch)
