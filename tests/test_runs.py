@@ -24,6 +24,7 @@ from torchvision.datasets import ImageFolder
 import vgglib
 from vgglib import Recipe
 from vgglib.data import Data
+from vgglib.evaluate import centre
 from vgglib.train import CheckpointError, Interrupted, StalledWarning, checkpoint, load_run
 from vgglib.train.__main__ import main
 from vgglib.train.batches import DeviceBatches, LoaderBatches
@@ -236,6 +237,37 @@ def test_signals_write_a_checkpoint_and_leave(data, tmp_path, number):
     resumed, _ = run(data, tmp_path, resume=True)
     straight, _ = run(data, tmp_path / "straight")
     assert same_weights(straight, resumed)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_signal_cuts_the_validation_off(tmp_path, monkeypatch, workers):
+    """And the run that goes on makes it whole, from the same random numbers."""
+    photos = photos_data(tmp_path / "photos")
+    data = Data("photos", photos, photos, tuple("rgby"), "made here")
+    options = {"workers": workers}
+    changes = dict(batch_size=8, epochs=2, scale=256, pad=0, dropout=0.5)
+    config = vgglib.Config("tiny", ((vgglib.Conv(8),), (vgglib.Conv(8),)), hidden=(16,))
+
+    def net():
+        torch.manual_seed(0)
+        return vgglib.vgg(config, num_classes=4, image_size=16, init="he")
+
+    straight, history = run(data, tmp_path / "a", net(), options=options, **changes)
+    seen, check = [], centre.check_labels
+
+    def stop(labels, model):  # called with each batch of a validation
+        check(labels, model)
+        if not seen:
+            seen.append(1)
+            os.kill(os.getpid(), signal.SIGTERM)
+            pytest.fail("the validation went on")
+
+    monkeypatch.setattr(centre, "check_labels", stop)
+    with pytest.raises(Interrupted, match="in the validation of epoch 1"):
+        run(data, tmp_path / "b", net(), options=options, **changes)
+    resumed, rest = run(data, tmp_path / "b", net(), resume=True, options=options, **changes)
+    assert same_weights(straight, resumed)
+    pd.testing.assert_frame_equal(history.drop(columns=CLOCK), rest.drop(columns=CLOCK))
 
 
 # ---- checkpoints

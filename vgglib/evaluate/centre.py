@@ -127,6 +127,8 @@ def _batches(
             batch_size,
             num_workers=workers,
             pin_memory=device.type == "cuda",
+            # Its own generator: a test must not move the one that the training draws from.
+            generator=torch.Generator(),
         )
         for images, labels in loader:
             yield images.to(device, non_blocking=True), labels.to(device, non_blocking=True)

@@ -336,7 +336,7 @@ class _Run:
             while not self.stopped:
                 self.one_epoch(bar, signals)
                 if not self.stopped:
-                    self.finish_epoch(bar, on_epoch)
+                    self.finish_epoch(bar, on_epoch, signals)
         self.model.eval()
         history = pd.DataFrame(self.rows)
         history.attrs["stopped"] = self.stopped
@@ -399,11 +399,11 @@ class _Run:
             scores = net(images)
         return F.cross_entropy(scores.float(), labels), scores
 
-    def finish_epoch(self, bar, on_epoch) -> None:
+    def finish_epoch(self, bar, on_epoch, signals) -> None:
         """Validate, note, change the learning rate, write the checkpoint."""
         lr = self.optimiser.param_groups[0]["lr"]
         loss, hits, images = self.place.total(self.sums.clone()).tolist()
-        tested = self.validate()
+        tested = self.validate(signals)
         row = {
             "epoch": self.epoch,
             "lr": lr,
@@ -439,8 +439,11 @@ class _Run:
         if self.folder is not None:
             self.save()
 
-    def validate(self) -> dict[str, float]:
-        """Loss and accuracy on the validation images, each process taking every n-th."""
+    def validate(self, signals: _Signals) -> dict[str, float]:
+        """Loss and accuracy on the validation images, each process taking every n-th.
+
+        A validation that a signal cuts off is made from its start when the run goes on.
+        """
         place = self.place
         part = self.validation
         if place.world > 1:
@@ -449,16 +452,18 @@ class _Run:
             indices = torch.arange(place.rank, len(part), place.world)
             part = part[indices] if isinstance(part, ImageSet) else Subset(part, indices.tolist())
         sums = torch.zeros(3, dtype=torch.double, device=place.device)
-        if len(part):
-            tested = evaluate(
-                self.model,
-                part,
-                self.mean,
-                self.std,
-                precision=self.recipe.precision,
-                workers=self.workers,
-            )
-            sums += len(part) * torch.tensor([tested["loss"], tested["top1"], 1.0]).to(sums)
+        with signals.cutting():
+            if len(part):
+                tested = evaluate(
+                    self.model,
+                    part,
+                    self.mean,
+                    self.std,
+                    precision=self.recipe.precision,
+                    workers=self.workers,
+                )
+                sums += len(part) * torch.tensor([tested["loss"], tested["top1"], 1.0]).to(sums)
+        self.leave(place.any(signals.received), f"in the validation of epoch {self.epoch}")
         loss, top1, count = place.total(sums).tolist()
         return {"loss": loss / count, "top1": top1 / count}
 
@@ -524,11 +529,17 @@ class _Run:
         """After Ctrl-C or SIGTERM: write the checkpoint and leave."""
         number = self.place.any(signals.received)
         if not number or self.step == len(self.source) or self.gone_wrong():
-            return  # a whole epoch is finished first; its checkpoint is written there
+            return  # what follows is the validation, which a signal cuts off
+        self.leave(number, f"after step {self.step} of epoch {self.epoch}")
+
+    def leave(self, number: int, where: str) -> None:
+        """Write the checkpoint and leave, if ``number`` is a signal."""
+        if not number:
+            return
         self.save()
         raise Interrupted(
-            f"{signal.Signals(number).name}: the run stopped after step {self.step} of epoch "
-            f"{self.epoch}; its checkpoint is {self.folder / checkpoint.LAST}, resume to go on",
+            f"{signal.Signals(number).name}: the run stopped {where}; its checkpoint is "
+            f"{self.folder / checkpoint.LAST}, resume to go on",
             number,
         )
 
@@ -558,6 +569,10 @@ class _Run:
         )
 
 
+class _Cut(BaseException):
+    """Raised by a signal where the work can be left at any point."""
+
+
 class _Signals:
     """Notes Ctrl-C and SIGTERM instead of dying of them, so that a step is not cut in two."""
 
@@ -565,6 +580,7 @@ class _Signals:
         # Only the main thread may take signals.
         self.active = active and threading.current_thread() is threading.main_thread()
         self.received, self.before = 0, {}
+        self.cut, self.process = False, os.getpid()
 
     def __enter__(self) -> _Signals:
         if self.active:
@@ -576,6 +592,21 @@ class _Signals:
         if self.received == signal.SIGINT == number:  # asked twice: leave at once
             raise KeyboardInterrupt
         self.received = int(number)
+        if self.cut and os.getpid() == self.process:  # processes that read images only note it
+            raise _Cut
+
+    @contextlib.contextmanager
+    def cutting(self) -> Iterator[None]:
+        """Work that changes nothing of the run: a signal ends it at once."""
+        try:
+            self.cut = True
+            if self.received:
+                raise _Cut
+            yield
+        except _Cut:
+            pass
+        finally:
+            self.cut = False
 
     def __exit__(self, *_) -> None:
         for number, handler in self.before.items():
