@@ -27,6 +27,8 @@ To write a widget called ``thing``:
 """
 
 from .base import PageWidget, write_front
+from .base import PageWidget, write_front
+from .live_vgg import LiveVGG
 from .network import NetworkExplorer
 
-__all__ = ["NetworkExplorer", "PageWidget", "write_front"]
+__all__ = ["LiveVGG", "NetworkExplorer", "PageWidget", "write_front"]
