@@ -107,3 +107,26 @@ def open_page(browser, served):
     yield open_page
     for visit in visits:
         visit.page.context.close()
+
+
+@pytest.fixture(scope="module")
+def module(browser, tmp_path_factory):
+    """A function that calls a function of a front-end module with JSON arguments."""
+    from vgglib import widgets  # here: a browser's test without one need not wait for torch
+
+    folder = tmp_path_factory.mktemp("front")
+    widgets.write_front(folder)
+    (folder / "index.html").write_text("<!doctype html><title>empty</title>")
+    with serve(folder) as url:
+        page = browser.new_page()
+        page.goto(f"{url}/index.html")
+
+        def call(name, function, *arguments):
+            return page.evaluate(
+                "async ([url, name, args]) => (await import(url))[name](...args)",
+                [f"{url}/{name}", function, arguments],
+            )
+
+        call.page = page
+        yield call
+        page.close()

@@ -7,7 +7,6 @@ import random
 import pytest
 import torch
 import traitlets
-from browsing import serve
 from bs4 import BeautifulSoup
 from conftest import CHAPTERS, tags
 
@@ -91,27 +90,6 @@ def test_pages_get_every_file(tmp_path):
 
 def _is_file(value):
     return isinstance(value, dict) and set(value) == {"file"}
-
-
-@pytest.fixture(scope="module")
-def module(browser, tmp_path_factory):
-    """A function that calls a function of a front-end module with JSON arguments."""
-    folder = tmp_path_factory.mktemp("front")
-    widgets.write_front(folder)
-    (folder / "index.html").write_text("<!doctype html><title>empty</title>")
-    with serve(folder) as url:
-        page = browser.new_page()
-        page.goto(f"{url}/index.html")
-
-        def call(name, function, *arguments):
-            return page.evaluate(
-                "async ([url, name, args]) => (await import(url))[name](...args)",
-                [f"{url}/{name}", function, arguments],
-            )
-
-        call.page = page
-        yield call
-        page.close()
 
 
 # Network explorer --------------------------------------------------------------------------

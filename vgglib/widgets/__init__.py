@@ -27,7 +27,6 @@ To write a widget called ``thing``:
 """
 
 from .base import PageWidget, write_front
-from .base import PageWidget, write_front
 from .live_vgg import LiveVGG
 from .network import NetworkExplorer
 

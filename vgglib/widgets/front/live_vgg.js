@@ -279,8 +279,9 @@ export default {
     const sliders = ["cover_x", "cover_y"].map((name) => h("input", {
       type: "range", min: 0, max: side - COVER,
       oninput: (event) => {
+        model.set(name, Number(event.target.value));
         model.set("covered", true);
-        change(model, name, Number(event.target.value));
+        model.save_changes();
       },
     }));
 
