@@ -31,7 +31,7 @@ def test_cell(name, points, source):
     return cell("code", source, name, points, grade=True, locked=True)
 
 
-SETUP = "import torch\n\nimport vgglib"
+SETUP = "import torch"
 MACS = '''\
 def conv_macs(channels, filters, side, kernel=3):
     """Multiplications of a convolution."""

@@ -159,7 +159,7 @@ def _belongs(cells, sources, named):
         return len(ids & {c.grade_id for c in source.cells if c.role != "given"})
 
     def alike(source):
-        return len(matching.match(source, cells).cells) / len(source.cells)
+        return matching.unchanged(source, cells) / len(source.cells)
 
     if ids and (best := max(sources, key=known)) and known(best):
         # Two assignments may share names of tasks; the file's name decides then.
@@ -168,7 +168,7 @@ def _belongs(cells, sources, named):
     if named:
         return named[-1]
     best = max(sources, key=alike)
-    return best if alike(best) > 0.3 else None
+    return best if alike(best) > 0.25 else None
 
 
 # Running ----------------------------------------------------------------------------------

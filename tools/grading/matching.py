@@ -155,6 +155,13 @@ def match(source, cells):
     return result
 
 
+def unchanged(source, cells):
+    """How many of a source's cells a submission holds as they were handed out."""
+    found = {}
+    _by_text(source, cells, found)
+    return len(found)
+
+
 def _by_id(source, cells, found, remarks):
     numbers = {}
     for number, cell in enumerate(cells):

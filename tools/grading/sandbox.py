@@ -6,6 +6,7 @@ no home, no other process, no environment variable of the grader's; neither the 
 hidden tests nor other submissions are in its file system at all.
 """
 
+import contextlib
 import functools
 import importlib.util
 import json
@@ -22,6 +23,9 @@ from pathlib import Path
 
 import psutil
 
+from . import seccomp
+
+ROOT = Path(__file__).resolve().parents[2]
 INSIDE = Path(__file__).parent / "inside"
 COURSE = "/course"  # where vgglib and `inside` lie in the sandbox
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
@@ -112,7 +116,7 @@ def environment(scratch, course):
     }
 
 
-def bubblewrap(limits, hidden=()):
+def bubblewrap(limits, hidden=(), filter_fd=None):
     """The command line that starts a program in the sandbox.
 
     Parameters
@@ -120,6 +124,8 @@ def bubblewrap(limits, hidden=()):
     limits : Limits
     hidden : sequence of path
         Folders that must not be seen, should one lie inside a folder that is mounted.
+    filter_fd : int, optional
+        Where to read the filter of system calls, see `grading.seccomp`.
     """
     as_root = os.geteuid() == 0
     options = [
@@ -142,22 +148,26 @@ def bubblewrap(limits, hidden=()):
         options += ["--setenv", name, value]
     python = {sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix}
     python |= {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
-    mounts = {Path(path): ["--ro-bind", path] for path in (*SYSTEM, *SETTINGS, *python)}
-    mounts |= {Path(path).resolve(): ["--tmpfs"] for path in hidden}
-    # A folder after those that hold it; what a mounted folder holds anyway needs no mount.
+    mounts = {Path(path): ["--ro-bind"] for path in (*SYSTEM, *SETTINGS, *python)}
+    mounts |= {Path(path).resolve(): ["--tmpfs"] for path in (ROOT, *hidden)}
+    made = {}  # what is mounted so far: whether it can be seen
     for path in sorted(mounts, key=lambda path: len(path.parts)):
         how = mounts[path]
-        if how == ["--tmpfs"]:
-            if any(path.is_relative_to(other) for other in mounts if mounts[other] != how):
-                options += [*how, str(path)]
-        elif path.is_symlink() and path.parent == Path("/"):  # /lib -> usr/lib
+        within = next((made[parent] for parent in path.parents if parent in made), False)
+        seen = how != ["--tmpfs"]
+        # What a mounted folder holds needs no mount, and what is not there need not be hidden.
+        if within == seen or not path.exists():
+            continue
+        made[path] = seen
+        if path.is_symlink() and path.parent == Path("/"):  # /lib -> usr/lib
             options += ["--symlink", os.readlink(path), str(path)]
-        elif path.exists():
-            for parent in reversed(path.parents[:-1]):
-                options += (
-                    ["--perms", "0755", "--dir", str(parent)] if path.parts[1] != "usr" else []
-                )
-            options += ["--ro-bind", str(path), str(path)]
+            continue
+        for parent in reversed(path.parents[:-1]):
+            if not any(made.get(folder) for folder in (parent, *parent.parents)):
+                options += ["--perms", "0755", "--dir", str(parent)]
+        options += [*how, str(path)]
+        if seen:
+            options.append(str(path))
     options += ["--perms", "0755", "--dir", COURSE]  # made by a mount, it would be root's alone
     options += ["--ro-bind", str(vgglib_folder()), f"{COURSE}/vgglib"]
     options += ["--ro-bind", str(INSIDE), f"{COURSE}/inside"]
@@ -165,8 +175,21 @@ def bubblewrap(limits, hidden=()):
     options += ["--proc", "/proc", "--dev", "/dev"]
     options += ["--perms", "1777", "--size", size, "--tmpfs", "/dev/shm"]
     options += ["--perms", "1777", "--size", size, "--tmpfs", "/tmp"]
+    if filter_fd is not None:
+        options += ["--seccomp", str(filter_fd)]
     options += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp"]
     return [shutil.which("bwrap") or "bwrap", *options, "--"]
+
+
+@contextlib.contextmanager
+def _filter():
+    """The descriptor of the filter of system calls in a list, empty if there is none."""
+    number = seccomp.descriptor()
+    try:
+        yield [] if number is None else [number]
+    finally:
+        if number is not None:
+            os.close(number)
 
 
 @functools.cache
@@ -180,15 +203,25 @@ def check():
     """
     if not shutil.which("bwrap"):
         raise SandboxError("bubblewrap (the program bwrap) is not installed.\n" + MENDING)
-    done = subprocess.run(
-        [*bubblewrap(Limits()), sys.executable, "-c", "print(6 * 7)"],
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-    )
+    with _filter() as filters:
+        done = subprocess.run(
+            [*bubblewrap(Limits(), (), *filters), sys.executable, "-c", "print(6 * 7)"],
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            pass_fds=filters,
+        )
     if done.stdout != "42\n":
         said = done.stderr.strip() or f"exit status {done.returncode}"
         raise SandboxError(f"bubblewrap is installed but can not start: {said}\n{MENDING}")
+
+
+def _sum(processes, measure):
+    total = 0
+    for process in processes:
+        with contextlib.suppress(psutil.Error, AttributeError):
+            total += measure(process)
+    return total
 
 
 class Process:
@@ -218,29 +251,31 @@ class Process:
         if sandboxed:
             # A user number of its own, so that the limit of processes counts no others.
             options["uid"] = 61184 + os.getpid() % 4000
-            start, setting, folder = bubblewrap(limits, hidden), {}, None
+            setting, folder = {}, None
         else:
             self.scratch = tempfile.TemporaryDirectory(
                 prefix="submission-", ignore_cleanup_errors=True
             )
-            folder, start = self.scratch.name, []
+            folder = self.scratch.name
             course = Path(folder) / "course"
             course.mkdir()
             (course / "vgglib").symlink_to(vgglib_folder())
             (course / "inside").symlink_to(INSIDE)
             setting = environment(folder, str(course))
         number = connection.fileno()
-        command = [*start, sys.executable, "-m", "inside.worker", str(number), json.dumps(options)]
-        self.popen = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=setting,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            pass_fds=[number],
-            start_new_session=True,
-        )
+        command = [sys.executable, "-m", "inside.worker", str(number), json.dumps(options)]
+        with _filter() if sandboxed else contextlib.nullcontext([]) as filters:
+            start = bubblewrap(limits, hidden, *filters) if sandboxed else []
+            self.popen = subprocess.Popen(
+                [*start, *command],
+                cwd=folder,
+                env=setting,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                pass_fds=[number, *filters],
+                start_new_session=True,
+            )
         connection.close()
         self.errors = b""
         threading.Thread(target=self._listen, daemon=True).start()
@@ -257,7 +292,7 @@ class Process:
                 self.stop(f"used more than {self.limits.memory / 2**30:.3g} GiB of memory")
             elif count > self.limits.processes + 3:  # bubblewrap itself needs up to three
                 self.stop(f"started more than {self.limits.processes} processes")
-            time.sleep(0.1)
+            time.sleep(0.2)
 
     def usage(self):
         """Bytes of memory and number of processes in use."""
@@ -266,12 +301,10 @@ class Process:
             family = [process, *process.children(recursive=True)]
         except psutil.NoSuchProcess:
             return 0, 0
-        memory = 0
-        for process in family:
-            try:
-                memory += process.memory_info().rss
-            except psutil.Error:
-                continue
+        memory = _sum(family, lambda process: process.memory_info().rss)
+        if memory > self.limits.memory:
+            # Forked processes share pages; the proportional share counts each once.
+            memory = _sum(family, lambda process: process.memory_full_info().pss)
         return memory, len(family)
 
     def stop(self, cause=None):

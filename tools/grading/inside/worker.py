@@ -208,8 +208,6 @@ def main():
     matplotlib.use("agg")
     import torch
 
-    import vgglib  # noqa: F401 (so that its import counts against no cell's time)
-
     torch.set_num_threads(options["threads"])
     worker = Worker(connection)
     # What native code and shell commands write goes nowhere.
