@@ -15,6 +15,9 @@ from conftest import CHAPTERS, ROOT, tags
 # Names by which an element of a page points to another file.
 POINTERS = {"a": "href", "img": "src", "link": "href", "script": "src", "source": "src"}
 
+CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+SITE = urlsplit(CONFIG["html"]["baseurl"]).path
+
 
 @cache
 def parsed(path):
@@ -48,7 +51,10 @@ def broken(page, book):
             url = urlsplit(tag[attribute])
             if url.scheme or url.netloc:
                 continue
-            target = (page.parent / unquote(url.path)).resolve() if url.path else page
+            # The 404 page's links start at the host's top, where the published book is a folder.
+            path = unquote(url.path)
+            folder = book if path.startswith(SITE) else page.parent
+            target = (folder / path.removeprefix(SITE)).resolve() if path else page
             if target.is_dir():
                 target /= "index.html"
             if not target.is_relative_to(book.resolve()) or not target.is_file():
@@ -129,7 +135,7 @@ def test_chapters_show_their_figures_with_alt_text_and_fold_solutions(book, chap
 
 
 def test_colab_buttons_follow_the_configured_address(book, chapter):
-    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]
+    config = CONFIG["repository"]
     path = config["url"].removeprefix("https://github.com/")
     colab = f"https://colab.research.google.com/github/{path}/blob/{config['branch']}"
     soup, _ = parsed(book / "notebooks" / f"{chapter.path.stem}.html")

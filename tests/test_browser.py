@@ -1,8 +1,10 @@
 """The built book as a reader's browser sees it."""
 
 import gzip
+from itertools import pairwise
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from browsing import open_visit
 from test_book import toc_files
 
@@ -10,13 +12,39 @@ from test_book import toc_files
 BUDGET, GZIPPED_BUDGET = 900_000, 300_000
 
 # Pages that no table of contents lists.
-UNLISTED = ["genindex", "py-modindex", "search"]
+UNLISTED = ["404", "genindex", "py-modindex", "search"]
+
+# Elements that reach beyond the window, unless an ancestor scrolls or clips them.
+REACHING_OUT = """() => [...document.querySelectorAll("main *")].filter((element) => {
+  const { right, width } = element.getBoundingClientRect();
+  if (!width || right <= innerWidth + 1) return false;
+  for (let above = element.parentElement; above.tagName !== "MAIN"; above = above.parentElement)
+    if (getComputedStyle(above).overflowX !== "visible") return false;
+  return true;
+}).map((element) => `${element.tagName} ${element.textContent.trim().slice(0, 40)}`)"""
+
+# Boxes of a page that scroll and cannot be reached by keyboard, or do not say what they are.
+UNREACHABLE = """() => [...document.querySelectorAll(".bd-article *")].filter(
+  (box) => ["auto", "scroll"].includes(getComputedStyle(box).overflowX)
+    && box.scrollWidth > box.clientWidth + 1
+    && !(box.tabIndex === 0 && box.ariaLabel)
+).map((box) => box.outerHTML.slice(0, 200))"""
+
+# Axe takes most of its time for the contrast of each word of code: one word of each colour will do.
+ONE_WORD_OF_EACH_COLOUR = """() => {
+  const seen = new Set();
+  for (const word of document.querySelectorAll(".highlight span[class]")) {
+    if (seen.has(word.className)) word.replaceWith(...word.childNodes);
+    seen.add(word.className);
+  }
+}"""
 
 
 @pytest.fixture(scope="module", params=[*toc_files(), *UNLISTED])
 def visit(request, browser, served):
     """Each page in turn, opened once for all tests of it; they put back what they change."""
     visit = open_visit(browser, served, f"{request.param}.html")
+    visit.page.evaluate(ONE_WORD_OF_EACH_COLOUR)
     yield visit
     visit.page.context.close()
 
@@ -31,3 +59,70 @@ def test_a_page_keeps_to_the_budget(visit):
     bodies = [answer.body() for answer in loaded]
     assert sum(map(len, bodies)) <= BUDGET
     assert sum(len(gzip.compress(body)) for body in bodies) <= GZIPPED_BUDGET
+
+
+def test_nothing_scrolls_sideways_but_inside_itself(visit):
+    for width in (360, 768, 1440):
+        visit.page.set_viewport_size({"width": width, "height": 900})
+        scrolled = visit.page.evaluate("document.documentElement.scrollWidth")
+        assert scrolled <= width, visit.page.evaluate(REACHING_OUT)
+
+
+def test_what_scrolls_is_reached_by_keyboard_and_labelled(visit):
+    visit.page.set_viewport_size({"width": 360, "height": 900})
+    visit.page.wait_for_timeout(400)  # the theme waits until a change of size is over
+    assert visit.page.evaluate(UNREACHABLE) == []
+    visit.page.set_viewport_size({"width": 1440, "height": 900})
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_serious(visit, theme):
+    visit.theme(theme)
+    found = Axe().run(visit.page, options={"resultTypes": ["violations"]}).response["violations"]
+    serious = [
+        (problem["id"], [node["html"][:300] for node in problem["nodes"]])
+        for problem in found
+        if problem["impact"] in ("serious", "critical")
+    ]
+    assert serious == []
+
+
+def test_headings_go_down_one_level_at_a_time(visit):
+    levels = visit.page.eval_on_selector_all(
+        ":is(h1, h2, h3, h4, h5, h6)", "all => all.map((heading) => Number(heading.tagName[1]))"
+    )
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(below <= above + 1 for above, below in pairwise(levels)), levels
+
+
+def test_formulas_are_drawn_in_the_books_font(open_page):
+    page = open_page("notebooks/04_pre_initialisation.html").page
+    assert page.evaluate("document.fonts.check('16px \"Book Math\"')")
+    # A square root grows over what stands below it: the browser draws the MathML.
+    root = page.locator("msqrt").first
+    inside = root.locator("> *").first
+    assert root.bounding_box()["height"] > inside.bounding_box()["height"]
+
+
+def test_a_wrong_address_gives_the_books_page_at_any_depth(open_page, served):
+    visit = open_page("notebooks/deep/down/nowhere.html")
+    assert [e for e in visit.errors if "nowhere" not in e] == []
+    assert "no such page" in visit.page.locator("h1").inner_text().lower()
+    visit.page.get_by_role("link", name="first page").click()
+    visit.page.wait_for_url(f"{served}/book/index.html")
+
+
+def test_the_search_finds_a_word(open_page):
+    page = open_page("search.html?q=momentum").page
+    page.wait_for_selector("#search-results li a")
+    found = page.locator("#search-results").inner_text()
+    assert "training recipe" in found
+
+
+def test_a_page_is_printed_light_whatever_is_on_the_screen(open_page, tmp_path):
+    page = open_page("book/glossary.html", theme="dark").page
+    root = "document.documentElement.dataset.theme"
+    page.evaluate(f"addEventListener('beforeprint', () => {{ window.printed = {root} }})")
+    page.pdf(path=tmp_path / "page.pdf")
+    assert page.evaluate("window.printed") == "light"
+    assert page.evaluate(root) == "dark"
