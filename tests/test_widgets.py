@@ -10,7 +10,7 @@ import traitlets
 from bs4 import BeautifulSoup
 from conftest import CHAPTERS, tags
 
-from vgglib import CONFIGS, anatomy, vgg, widgets
+from vgglib import CONFIGS, anatomy, receptive_field, vgg, widgets
 from vgglib.widgets.base import FRONT, PageWidget, joined
 
 CLASSES = PageWidget.__subclasses__()
@@ -162,3 +162,113 @@ def test_the_network_explorer_in_python():
     with pytest.raises(traitlets.TraitError, match="A-LRN"):
         explorer.net = "F"
     assert (explorer.image_size, explorer.layer) == (224, "")
+
+
+# Receptive field explorer ------------------------------------------------------------------
+
+
+def stacks():
+    """The presets, and stacks drawn at random that fit the photo."""
+    yield from widgets.ReceptiveFieldExplorer().presets.values()
+    draw = random.Random(1)
+    found = 0
+    while found < 25:
+        kinds = draw.choices(["conv", "pool"], [3, 1], k=draw.randint(1, 7))
+        kernels = [draw.choice([1, 3, 5, 7] if kind == "conv" else [2, 3]) for kind in kinds]
+        layers = [
+            (kind, k, draw.randint(1, min(k, 3))) for kind, k in zip(kinds, kernels, strict=True)
+        ]
+        try:
+            widgets.ReceptiveFieldExplorer(layers=layers)
+        except traitlets.TraitError:
+            continue
+        found += 1
+        yield layers
+
+
+def seen_in_torch(layers, side, units):
+    """First and last pixel of a row that each unit's derivative touches; the map's length.
+
+    Along one axis, for windows are the same along the other; all weights are positive, so that no
+    two paths cancel, and pools average, or only the largest pixel would count.
+    """
+    image = torch.ones(1, 1, side, dtype=torch.float64, requires_grad=True)
+    x = image
+    for kind, kernel, stride in layers:
+        ones = torch.ones(1, 1, kernel, dtype=torch.float64)
+        padding = kernel // 2 if kind == "conv" else 0
+        x = torch.nn.functional.conv1d(x, ones, stride=stride, padding=padding) / kernel
+    found = []
+    for unit in units(x.shape[-1]):
+        (slope,) = torch.autograd.grad(x[0, 0, unit], image, retain_graph=True)
+        touched = slope[0, 0].nonzero().flatten().tolist()
+        assert touched == list(range(touched[0], touched[-1] + 1))  # no pixel is skipped
+        found.append((unit, [touched[0], touched[-1]]))
+    return found, x.shape[-1]
+
+
+def corners_and_middle(length):
+    return sorted({0, min(1, length - 1), length // 3, length // 2, length - 1})
+
+
+def test_the_box_is_where_the_gradient_is(module):
+    for layers in stacks():
+        expected, length = seen_in_torch(layers, 224, corners_and_middle)
+        assert module("fields.js", "sidesOf", layers, 224)[-1] == length, layers
+        for unit, pixels in expected:
+            assert module("fields.js", "seenBy", layers, 224, unit) == pixels, (layers, unit)
+            pixel = module("fields.js", "pixelOf", layers, 224, unit)
+            assert module("fields.js", "unitAt", layers, 224, pixel) == unit, (layers, unit)
+        explorer = widgets.ReceptiveFieldExplorer(layers=layers)
+        found = module("fields.js", "geometry", layers)
+        assert found["field"] == explorer.field
+        assert found["field"] == receptive_field([(k, s) for _, k, s in layers])
+
+
+def test_weights_are_those_of_the_modules(module):
+    for layers in stacks():
+        field = widgets.ReceptiveFieldExplorer(layers=layers).field
+        with torch.device("meta"):
+            convs = [
+                torch.nn.Conv2d(3, 3, k, bias=False) for kind, k, _ in layers if kind == "conv"
+            ]
+            single = torch.nn.Conv2d(3, 3, field, bias=False)
+        found = module("fields.js", "weights", layers)
+        assert found["stack"] * 9 == sum(conv.weight.numel() for conv in convs)
+        assert found["single"] * 9 == single.weight.numel()
+
+
+def test_a_stack_that_reads_nothing_is_refused_in_the_same_words(module):
+    layers = [("pool", 15, 15), ("pool", 15, 1)]
+    with pytest.raises(traitlets.TraitError, match="does not fit into a map of 14×14") as error:
+        widgets.ReceptiveFieldExplorer(layers=layers)
+    assert module("fields.js", "problem", layers, 224) == str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("traits", "message"),
+    [
+        ({"layers": []}, "1 to 40 layers"),
+        ({"layers": [("conv", 4, 1)]}, "odd"),
+        ({"layers": [("pool", 1, 1)]}, "2 to 15"),
+        ({"layers": [("conv", 3, 4)]}, "stride is 1 to the kernel's 3"),
+        ({"depth": 4}, "depth must be 1 to 3"),
+        ({"position": (0, 224)}, "0 to 223"),
+        ({"channels": 0}, "channels"),
+    ],
+)
+def test_a_receptive_field_explorer_is_refused(traits, message):
+    with pytest.raises(traitlets.TraitError, match=message):
+        widgets.ReceptiveFieldExplorer(**traits)
+
+
+def test_the_depth_follows_the_stack():
+    explorer = widgets.ReceptiveFieldExplorer()
+    assert (explorer.depth, explorer.field) == (3, 7)
+    explorer.layers = [*explorer.layers, ("pool", 2, 2)]
+    assert (explorer.depth, explorer.field) == (4, 8)
+    explorer.depth = 2
+    explorer.layers = explorer.presets["net D to pool5"]
+    assert (explorer.depth, explorer.field) == (2, 5)
+    explorer.layers = explorer.presets["one 7×7"]
+    assert (explorer.depth, explorer.field) == (1, 7)

@@ -29,5 +29,12 @@ To write a widget called ``thing``:
 from .base import PageWidget, write_front
 from .live_vgg import LiveVGG
 from .network import NetworkExplorer
+from .receptive import ReceptiveFieldExplorer
 
-__all__ = ["LiveVGG", "NetworkExplorer", "PageWidget", "write_front"]
+__all__ = [
+    "LiveVGG",
+    "NetworkExplorer",
+    "PageWidget",
+    "ReceptiveFieldExplorer",
+    "write_front",
+]

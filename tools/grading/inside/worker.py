@@ -82,9 +82,6 @@ def make_shell():
         def enable_gui(self, gui=None):
             """There is no window system."""
 
-        def ask_exit(self):
-            """A cell with exit() ends nothing."""
-
     config = Config()
     config.HistoryManager.enabled = False
     config.InteractiveShell.colors = "nocolor"
