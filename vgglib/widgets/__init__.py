@@ -30,11 +30,13 @@ from .base import PageWidget, write_front
 from .live_vgg import LiveVGG
 from .network import NetworkExplorer
 from .receptive import ReceptiveFieldExplorer
+from .startup_lab import StartupLab
 
 __all__ = [
     "LiveVGG",
     "NetworkExplorer",
     "PageWidget",
     "ReceptiveFieldExplorer",
+    "StartupLab",
     "write_front",
 ]

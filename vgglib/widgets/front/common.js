@@ -36,8 +36,12 @@ export function field(text, control) {
   return label;
 }
 
+/** A choice among values, or [value, text] pairs. */
 export function select(options, value, onchange) {
-  const choices = options.map((option) => h("option", { value: option }, option));
+  const choices = options.map((option) => {
+    const [value, text] = Array.isArray(option) ? option : [option, option];
+    return h("option", { value }, text);
+  });
   const control = h("select", { onchange: () => onchange(control.value) }, ...choices);
   control.value = value;
   return control;
@@ -51,9 +55,9 @@ export function button(text, onclick, attributes = {}) {
 export function liveLine(attributes = {}) {
   const line = h("p", { className: "vgg-live", role: "status", ...attributes });
   let waiting;
-  line.say = (text) => {
+  line.say = (...content) => {
     clearTimeout(waiting);
-    waiting = setTimeout(() => (line.textContent = text), 150);
+    waiting = setTimeout(() => line.replaceChildren(...content), 150);
   };
   return line;
 }
