@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import traitlets
+
 import vgglib
 from vgglib.widgets import StartupLab
 from vgglib.widgets.startup_lab import LIMITS, draw, verdict_on

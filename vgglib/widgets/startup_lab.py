@@ -17,7 +17,6 @@ from torchvision.transforms import v2
 from traitlets import Bool, Bytes, Dict, Enum, Float, Int, List, default
 
 from .. import augment, plots
-from ..configs import CONFIGS
 from ..data import photos
 from ..initialise import SCHEMES, signal
 from ..model import VGG, vgg
@@ -111,7 +110,7 @@ class StartupLab(PageWidget, front="startup_lab"):
         return net
 
     def batch(self) -> tuple[Tensor, Tensor]:
-        """What the net is given: two pictures (2, 3, 32, 32), normalised, and their classes (2,)."""
+        """Two normalised pictures, (2, 3, 32, 32), and their classes (2,)."""
         std = self.std if self.unit_variance else None
         return augment.normalise(_pictures(), self.mean, std), torch.arange(len(PHOTOS))
 
@@ -138,9 +137,7 @@ class StartupLab(PageWidget, front="startup_lab"):
         table = signal(net, images.double(), labels)
         layers = self.nets[self.net]
         deviations = [self.deviation(layer) for layer in layers]
-        table["gain"] = [
-            layer["gain"] * std for layer, std in zip(layers, deviations, strict=True)
-        ]
+        table["gain"] = [layer["gain"] * std for layer, std in zip(layers, deviations, strict=True)]
         table["step"] = LEARNING_RATE * table["gradient_std"] / deviations
         return table
 
