@@ -1,5 +1,6 @@
 """What several test modules share: the chapters, the built book, and the book in a browser."""
 
+import shutil
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -130,3 +131,34 @@ def module(browser, tmp_path_factory):
         call.page = page
         yield call
         page.close()
+
+
+@pytest.fixture
+def mounted(browser, tmp_path):
+    """A function that opens a page with nothing but a widget, come to life; gives its `Visit`.
+
+    ``mounted(widget, width=360)``; the other arguments are those of `browsing.open_visit`.
+    """
+    from vgglib import widgets
+
+    widgets.write_front(tmp_path / "_static" / "widgets")
+    shutil.copy(ROOT / "book" / "_static" / "widgets.js", tmp_path / "_static")
+    visits = []
+    with serve(tmp_path) as url:
+
+        def mounted(widget, **options):
+            (tmp_path / "index.html").write_text(
+                '<!doctype html><html lang="en"><title>A widget</title>'
+                '<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">'
+                f'<link rel="stylesheet" href="_static/widgets/widgets.css"><h1>A widget</h1>'
+                f'<main>{widget.html()}</main><script type="module" src="_static/widgets.js">'
+                "</script>",
+                encoding="utf-8",
+            )
+            visits.append(open_visit(browser, url, "index.html", **options))
+            visits[-1].page.wait_for_selector("[data-ready]")
+            return visits[-1]
+
+        yield mounted
+        for visit in visits:
+            visit.page.context.close()

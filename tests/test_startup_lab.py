@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 import traitlets
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
 
 import vgglib
 from vgglib.widgets import StartupLab
@@ -186,3 +188,80 @@ def test_a_setting_out_of_range_is_refused(wrong):
 def test_still_picture_says_what_it_shows():
     html = StartupLab(net="D", sigma=0.025).fallback()
     assert "<img" in html and "alt=" in html and "dies" in html
+
+
+# In a page --------------------------------------------------------------------------------
+
+
+def numbers(page):
+    """The table of the widget: layer → activations and gradients."""
+    rows = page.locator("tbody tr").evaluate_all("rows => rows.map(r => r.innerText.split('\\t'))")
+    return {
+        name: (float(activation), float(gradient)) for name, _, _, activation, gradient, _ in rows
+    }
+
+
+def test_mouse_and_keyboard_turn_the_settings(mounted):
+    visit = mounted(StartupLab(net="D"), width=360)
+    page, verdict = visit.page, visit.page.locator(".lab-verdict strong")
+    expect(verdict).to_have_text("D dies.")
+    page.get_by_role("combobox", name="Net").select_option("A")
+    expect(verdict).to_have_text("A lives.")
+    page.get_by_role("button", name="Keep this line").click()
+    sigma = page.get_by_label("σ, the standard deviation")
+    sigma.focus()
+    page.keyboard.press("End")
+    expect(verdict).to_have_text("A explodes.")
+    expect(page.locator("svg.lab-kept")).to_have_count(2)
+    assert sigma.get_attribute("aria-valuetext").startswith("0.3, at full size 0.12")
+    page.get_by_text("The numbers, layer by layer").click()
+    table = StartupLab(net="A", sigma=0.3).table().set_index("layer")
+    for name, shown in numbers(page).items():
+        assert shown == pytest.approx(table.loc[name, ["activation_std", "gradient_std"]], rel=0.06)
+    page.get_by_role("combobox", name="Start").select_option("he")
+    page.get_by_role("combobox", name="Pixels").select_option("true")
+    expect(verdict).to_have_text("A lives.")
+    expect(sigma).to_be_disabled()
+    before = numbers(page)
+    page.get_by_role("button", name="Draw new weights").click()
+    expect(page.locator("tbody")).not_to_contain_text(f"{before['fc8'][0]}")
+    page.get_by_role("button", name="Drop it").click()
+    expect(page.locator("svg.lab-kept")).to_have_count(0)
+    assert visit.errors == []
+
+
+def test_it_fits_a_phone_and_axe_finds_nothing(mounted):
+    page = mounted(StartupLab(), width=360).page
+    expect(page.locator(".lab-verdict strong")).to_have_text("D dies.")
+    page.get_by_text("The numbers, layer by layer").click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    found = Axe().run(page).response["violations"]
+    assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []
+
+
+def test_a_pass_is_quick(module):
+    """Of the deepest net, once the browser has compiled it: a tenth of a second where cores are
+    free, and a second on a machine that others use as well."""
+    lab = StartupLab(net="E", scheme="he")
+    images, labels = lab.batch()
+    least = module.page.evaluate(
+        """async ({ layers, sigmas, pictures, labels }) => {
+            const { signal, weigh } = await import("./signal.js");
+            const net = weigh(layers, "normal", 0);
+            const times = [];
+            for (let i = 0; i < 8; i++) {
+                const start = performance.now();
+                signal(layers, net, sigmas, Float32Array.from(pictures), labels);
+                times.push(performance.now() - start);
+            }
+            return Math.min(...times);
+        }""",
+        {
+            "layers": lab.nets["E"],
+            "sigmas": [lab.deviation(layer) for layer in lab.nets["E"]],
+            "pictures": images.movedim(1, 0).flatten().tolist(),
+            "labels": labels.tolist(),
+        },
+    )
+    print(f"{least:.0f} ms")
+    assert least < 1000

@@ -31,6 +31,7 @@ from .live_vgg import LiveVGG
 from .network import NetworkExplorer
 from .receptive import ReceptiveFieldExplorer
 from .startup_lab import StartupLab
+from .training_crop import TrainingCrop
 
 __all__ = [
     "LiveVGG",
@@ -38,5 +39,6 @@ __all__ = [
     "PageWidget",
     "ReceptiveFieldExplorer",
     "StartupLab",
+    "TrainingCrop",
     "write_front",
 ]
