@@ -164,6 +164,7 @@ def test_the_page_draws_the_crop_that_python_cuts(mounted):
     top, left = widget.corner()
     expect(facts).to_contain_text(f"{left} from the left and {top} from the top")
     shift = [f"{value:+.1f}".replace("-", "−") for value in widget.shift().tolist()]
+    shift = ["0" if value in ("+0.0", "−0.0") else value for value in shift]
     expect(facts).to_contain_text(f"green and blue: {', '.join(shift)} of 255")
     assert visit.errors == []
 

@@ -90,11 +90,11 @@ class StartupLab(PageWidget, front="startup_lab"):
 
     @default("mean")
     def _mean(self):
-        return _pictures().float().mean((0, 2, 3)).tolist()
+        return _rounded(_pictures().float().mean((0, 2, 3)))
 
     @default("std")
     def _std(self):
-        return _pictures().float().std((0, 2, 3)).tolist()
+        return _rounded(_pictures().float().std((0, 2, 3)))
 
     def build(self) -> VGG:
         """The widget's net, weights included, in PyTorch."""
@@ -215,6 +215,11 @@ def _pictures() -> Tensor:
     small = v2.Compose([v2.PILToTensor(), v2.Resize(32), v2.CenterCrop(32)])
     pictures = photos()
     return torch.stack([small(pictures[name]) for name in PHOTOS])
+
+
+def _rounded(values: Tensor) -> list[float]:
+    """To what is the same on every processor."""
+    return [round(value, 3) for value in values.tolist()]
 
 
 def _shapes(name: str, **size) -> VGG:

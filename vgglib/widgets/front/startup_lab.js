@@ -123,7 +123,7 @@ const HEIGHT = 160; // of a panel, in pixels
 function chart(width, shown) {
   const rows = shown.map(({ result }) => result.rows);
   const names = rows.reduce((a, b) => (b.length > a.length ? b : a)).map((row) => row.name);
-  const [left, right, gap, foot] = [46, width - 6, 30, 56];
+  const [left, right, gap, foot] = [46, width - 6, 38, 56];
   const total = 2 * (HEIGHT + gap) + foot;
   const across = (name) => left + ((names.indexOf(name) + 0.5) / names.length) * (right - left);
   const drawing = svg("svg", {
@@ -135,7 +135,7 @@ function chart(width, shown) {
   Object.entries(QUANTITIES).forEach(([quantity, title], index) => {
     const top = gap + index * (HEIGHT + gap);
     drawing.append(
-      svg("text", { x: left, y: top - 10, class: "lab-title" }, title),
+      svg("text", { x: left, y: top - 13, class: "lab-title" }, title),
       ...grid(left, right, top),
       ...rows.map((row, i) => line(row, quantity, across, left, right, top, i === rows.length - 1)),
     );
@@ -270,7 +270,7 @@ function controls(model) {
     equal.replaceChildren(
       ...(one
         ? [h("b", {}, `σ = ${value}`), ` here has the gain of σ = ${there} in the full-size net`]
-        : ["σ follows from the number of inputs of each layer"]),
+        : ["Each layer has a σ of its own, see the numbers below"]),
     );
   };
   return { elements: [row, h("div", { className: "vgg-controls" }, sigmaField, equal)], show };

@@ -100,7 +100,7 @@ function tick(model, name, text) {
 
 const signed = (value, digits) => {
   const text = Math.abs(value).toFixed(digits);
-  return (value < 0 && Number(text) ? "−" : "+") + text;
+  return Number(text) === 0 ? "0" : (value < 0 ? "−" : "+") + text;
 };
 
 function controls(model, [least, most]) {
@@ -214,7 +214,7 @@ async function render({ model, el }) {
   frame.setAttribute("aria-label", "Crop frame: the arrow keys move it, with Shift by one pixel");
   const stage = h("div", { className: "crop-stage" }, whole, frame);
   const input = h("canvas", { width: size, height: size, role: "img", className: "crop-input" });
-  const caption = h("figcaption");
+  const caption = h("p", { className: "crop-caption" });
   const words = liveLine();
   movable(model, frame, stage, () => [[scaled.width, scaled.height], size]);
 
@@ -286,8 +286,8 @@ async function render({ model, el }) {
     h(
       "div",
       { className: "crop-pictures" },
-      h("figure", {}, stage, caption),
-      h("figure", {}, input, h("figcaption", {}, "what the net is given")),
+      h("div", {}, stage, caption),
+      h("div", {}, input, h("p", { className: "crop-caption" }, "what the net is given")),
     ),
     h("div", { className: "vgg-controls crop-sliders" }, ...below),
     h("div", { className: "vgg-controls" }, draw, field(`S from ${scales.join(" to ")}, too`, jitter)),
