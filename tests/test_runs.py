@@ -28,7 +28,7 @@ from vgglib.evaluate import centre
 from vgglib.train import CheckpointError, Interrupted, StalledWarning, checkpoint, load_run
 from vgglib.train.__main__ import main
 from vgglib.train.batches import DeviceBatches, LoaderBatches
-from vgglib.train.checkpoint import LAST, PREVIOUS
+from vgglib.train.checkpoint import LAST, LOCK, PREVIOUS
 from vgglib.train.devices import Place
 
 CPU = Place(torch.device("cpu"))
@@ -91,7 +91,8 @@ def test_help_names_every_field_of_the_recipe(capsys):
 def test_command_line_trains_and_leaves_a_run(tmp_path, capsys):
     out = tmp_path / "run"
     assert main([*QUICK, "--out", str(out), "--set", "weight_decay=1e-3", "--seed", "3"]) == 0
-    assert {LAST, PREVIOUS, "history.csv", "config.json", "curves.png"} == set(os.listdir(out))
+    written = {name for name in os.listdir(out) if name != LOCK}
+    assert written == {LAST, PREVIOUS, "history.csv", "config.json", "curves.png"}
     config = json.loads((out / "config.json").read_text())
     assert config["recipe"]["weight_decay"] == 1e-3 and config["recipe"]["seed"] == 3
     history = pd.read_csv(out / "history.csv")
@@ -121,6 +122,13 @@ def rest(data):
         (["--pre-init", "nowhere"], "nowhere"),
         (["--data", "cifar"], "cifar10"),
         (["--out", "/dev/null/run"], "another folder"),
+        (["--out", ""], "name of a folder"),
+        (["--device", "gpu"], "there is cpu"),
+        (["--device", "cuda:99"], "there is cpu"),
+        (["--device", "meta"], "there is cpu"),
+        (["--checkpoint-steps", "0"], "at least 1"),
+        (["--image-size", "40"], "image_size=32"),  # would fail in the first validation
+        (["--set", "lr=fast"], "lr must be a number"),
     ],
 )
 def test_command_line_says_what_is_wrong_and_writes_nothing(more, says, tmp_path, capsys):
@@ -339,6 +347,36 @@ def test_a_folder_with_a_run_is_not_overwritten(data, tmp_path):
     assert (tmp_path / LAST).read_bytes() == before
 
 
+def test_two_runs_in_one_folder_do_not_mix(data, tmp_path):
+    """The second is refused while the first is there, and welcome once it is gone."""
+    said = []
+    code = (
+        "import pathlib, sys\nfrom vgglib.train import checkpoint\n"
+        "with checkpoint.only_run_in(pathlib.Path(sys.argv[1])): pass"
+    )
+
+    def try_another(row):
+        command = [sys.executable, "-c", code, tmp_path]
+        said.append(subprocess.run(command, capture_output=True, text=True).stderr)
+        return True
+
+    run(data, tmp_path, on_epoch=try_another)
+    assert "another run is writing" in said[0]
+    forget_the_end(tmp_path / LAST)
+    run(data, tmp_path, resume=True)
+
+
+def test_the_disk_has_to_hold_the_momentum_too(data, tmp_path, monkeypatch):
+    """A run's first checkpoint has none yet, and is half the size of the later ones."""
+    net = vgglib.vgg("A", num_classes=4, image_size=32, width=0.125)
+    parameters = sum(p.numel() * p.element_size() for p in net.parameters())
+    usage = shutil.disk_usage(tmp_path)._replace(free=int(3 * 1.9 * parameters))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    blank = vgglib.data.ImageSet(torch.zeros(8, 3, 32, 32, dtype=torch.uint8), torch.arange(8) % 4)
+    with pytest.raises(OSError, match="make room"):
+        run(Data("blank", blank, blank, tuple("rgby"), "made here"), tmp_path, net, batch_size=4)
+
+
 def test_a_full_disk_is_reported_before_the_training(data, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
@@ -445,6 +483,28 @@ def test_photos_are_cropped_the_same_whoever_crops_them_and_wherever_one_starts(
     assert not torch.equal(other, alone[0][0])
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_damaged_photo_is_named(tmp_path, capsys, split, workers):
+    for part in ("train", "val"):
+        photos_data(tmp_path / "photos" / part)
+    damaged = tmp_path / "photos" / split / "1" / "5.png"
+    damaged.write_bytes(damaged.read_bytes()[:60])
+    more = f"--net A --width 0.0625 --image-size 32 --batch-size 8 --epochs 1 --workers {workers}"
+    words = ["--data", "imagenet", "--root", str(tmp_path / "photos"), "--out", str(tmp_path / "o")]
+    assert main([*more.split(), *words, "--quiet"]) == 2
+    said = capsys.readouterr().err
+    assert str(damaged) in said and "replace it" in said and "Traceback" not in said
+
+
+def test_one_class_is_refused(tmp_path, capsys):
+    for part in ("train", "val"):
+        photos_data(tmp_path / part, count=1)
+    words = ["--data", "imagenet", "--root", str(tmp_path), "--out", str(tmp_path / "run")]
+    assert main([*words, "--net", "A", "--width", "0.1", "--image-size", "32"]) == 2
+    assert "nothing to tell apart" in capsys.readouterr().err
+
+
 def test_reading_photos_leaves_the_generator_of_dropout_alone(tmp_path):
     source = LoaderBatches(
         photos_data(tmp_path), tiny(), Recipe.paper(batch_size=8), (0, 0, 0), None, CPU, 0
@@ -496,7 +556,7 @@ def test_two_processes_take_the_step_of_one(tmp_path):
 
 def test_two_processes_follow_the_loss_curve_of_one_and_leave_in_good_order(tmp_path):
     more = ["--set", "lr=0.01", "--set", "schedule=constant", "--set", "dropout=0"]
-    for processes, name in ((0, "one"), (2, "two")):
+    for processes, name in ((0, "one"), (2, "two"), (2, "again")):
         done = call(*more, "--out", tmp_path / name, torchrun=processes)
         assert done.returncode == 0, done.stderr
     one, two = (pd.read_csv(tmp_path / name / "history.csv") for name in ("one", "two"))

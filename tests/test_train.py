@@ -76,6 +76,17 @@ def test_scale_keeps_its_ratio_for_smaller_nets():
         ("scale", (512, 256)),
         ("holdout", 1.0),
         ("weight_decay", math.inf),
+        ("lr", "fast"),
+        ("lr", None),
+        ("momentum", (1, 2)),
+        ("dropout", "x"),
+        ("flip", "yes"),
+        ("channels_last", 3),
+        ("epochs", True),
+        ("seed", 2**63),
+        ("scale", 256.5),
+        ("scale", "big"),
+        ("scale", (256, 300, 400)),
     ],
 )
 def test_recipe_refuses_values_out_of_range(field, value):

@@ -5,7 +5,7 @@ size into class probabilities, several tests fuse into one, and :func:`top_k_err
 gets wrong.
 """
 
-from .centre import check_labels, evaluate
+from .centre import check_labels, evaluate, read_image
 from .dense import DenseVGG, dense
 from .error import top_k_error
 from .views import Dense, Fusion, MultiCrop, test_scales
@@ -18,6 +18,7 @@ __all__ = [
     "check_labels",
     "dense",
     "evaluate",
+    "read_image",
     "test_scales",
     "top_k_error",
 ]

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from ..augment import centre_crop, normalise
 from ..data import ImageSet
@@ -99,6 +100,22 @@ def check_labels(labels: Tensor, model: VGG) -> None:
         )
 
 
+def read_image(dataset: Dataset, index: int) -> tuple[Image.Image, int]:
+    """An RGB image of a dataset and its class; an OSError that names the file if it is damaged."""
+    try:
+        image, label = dataset[index]
+        return image.convert("RGB"), label
+    except (OSError, SyntaxError) as error:  # Pillow raises either
+        while isinstance(dataset, Subset):
+            dataset, index = dataset.dataset, dataset.indices[index]
+        samples = getattr(dataset, "samples", None)
+        where = samples[index][0] if samples else f"number {index}"
+        raise OSError(
+            f"the image {where} cannot be read ({error}); mend or replace it, then go on with the "
+            "last checkpoint (--resume)"
+        ) from error
+
+
 class Transformed(Dataset):
     """A dataset of (PIL image, class) with a transform in front of it."""
 
@@ -109,8 +126,8 @@ class Transformed(Dataset):
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        image, label = self.dataset[index]
-        return self.transform(image.convert("RGB")), label
+        image, label = read_image(self.dataset, index)
+        return self.transform(image), label
 
 
 def _batches(

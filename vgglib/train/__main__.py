@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import sys
 import warnings
 from dataclasses import fields
@@ -145,6 +146,11 @@ def the_data(options, place: Place) -> datasets.Data:
 def the_net(options, data: datasets.Data, seed: int) -> VGG:
     """The net, with its first weights."""
     small = isinstance(data.train, datasets.ImageSet)
+    if len(data.classes) < 2:
+        raise ValueError(
+            f"{data.name} has only the class {data.classes[0]!r}, so there is nothing to tell "
+            "apart; is --root one folder too high or too low?"
+        )
     if options.weights and options.pre_init:
         raise ValueError("--weights and --pre-init both say how to start; give one of them")
     torch.manual_seed(seed)
@@ -209,6 +215,8 @@ def main(arguments: list[str] | None = None) -> int:
         is wrong. 128 + n: stopped by signal n, with a checkpoint.
     """
     options = parser().parse_args(arguments)
+    # Until the devices are known, so that an error before that is said once, too.
+    place = Place(torch.device("cpu"), int(os.environ.get("RANK", 0)))
     # Errors leave by the outer way: a process that fails alone must not wait for the others.
     try:
         with processes():
@@ -222,8 +230,14 @@ def main(arguments: list[str] | None = None) -> int:
         say(place, f"error: {error}", always=True)
         return 1
     except (ValueError, TypeError, OSError) as error:
-        say(place, f"error: {error}")
+        say(place, f"error: {told_by_worker(error)}")
         return 2
+
+
+def told_by_worker(error: Exception) -> str:
+    """The message of an error; torch puts a traceback before one from a worker process."""
+    words = str(error)
+    return words.strip().splitlines()[-1] if words.startswith("Caught ") else words
 
 
 def say(place: Place, words: str, always: bool = False) -> None:
@@ -234,6 +248,8 @@ def say(place: Place, words: str, always: bool = False) -> None:
 
 def run(options: argparse.Namespace, place: Place) -> int:
     """One run from its options; the exit status."""
+    if not options.out:
+        raise ValueError("--out needs the name of a folder, got an empty one")
     recipe = the_recipe(options)
     events = Events(Path(options.out), wanted=options.tensorboard and place.first)
     data = the_data(options, place)

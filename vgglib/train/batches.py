@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from ..augment import ColourShift, batch_crops, normalise, rgb_pca, training_crop
 from ..data import Data, ImageSet
-from ..evaluate import check_labels
+from ..evaluate import check_labels, read_image
 from .devices import Place
 from .recipe import Recipe
 
@@ -47,6 +47,16 @@ def split(data: Data, recipe: Recipe) -> tuple[ImageSet | Dataset, ImageSet | Da
     if isinstance(data.train, ImageSet):
         return tuple(data.train[part] for part in parts)
     return tuple(Subset(data.train, part.tolist()) for part in parts)
+
+
+def check_size(split: ImageSet, model) -> None:
+    """Raise a ValueError if the images are not of the net's size."""
+    height, width = split.images.shape[-2:]
+    if (height, width) != (model.image_size, model.image_size):
+        raise ValueError(
+            f"the images are {height} × {width} px and the net takes {model.image_size} px; build "
+            f"it with image_size={width} (--image-size {width})"
+        )
 
 
 class Batches(ABC):
@@ -122,12 +132,6 @@ class DeviceBatches(Batches):
         self.size, self.mean, self.std = model.image_size, mean, std
         self.scale = recipe.scale_for(self.size)
         self.shift = ColourShift(*rgb_pca(split.images[:10_000])) if recipe.colour_shift else None
-        side = split.images.shape[-1]
-        if self.scale is None and side + 2 * recipe.pad < self.size:
-            raise ValueError(
-                f"the images are {side} px and the net takes {self.size} px; build it with "
-                f"image_size={side}, or let the recipe rescale (scale=256)"
-            )
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         order = self.order(epoch).to(self.place.device)
@@ -214,10 +218,10 @@ class _Keyed(Dataset):
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int]:
         epoch, index = key
-        image, label = self.dataset[index]
+        image, label = read_image(self.dataset, index)
         with torch.random.fork_rng(devices=[]):  # transforms draw from torch's own generator
             torch.manual_seed(seed_of(self.seed, epoch, index))
-            return self.transform(image.convert("RGB")), label
+            return self.transform(image), label
 
 
 def pipeline(split: ImageSet | Dataset, model, recipe: Recipe, mean, std, place: Place, workers):

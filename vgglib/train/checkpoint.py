@@ -8,10 +8,12 @@ nothing in it can run when it is loaded.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from ..configs import LRN, Config, Conv
 from ..model import VGG
 
 LAST, PREVIOUS = "last.safetensors", "previous.safetensors"
+LOCK = ".lock"
 FORMAT = "vgglib checkpoint 1"
 
 
@@ -179,8 +182,8 @@ def read(path: str | os.PathLike) -> Checkpoint:
     return Checkpoint(json.loads(state), tensors)
 
 
-def room_for(folder: Path, tensors: dict[str, Tensor]) -> None:
-    """Raise an OSError now if the folder can't be written or can't hold a run's checkpoints."""
+def room_for(folder: Path, size: int) -> None:
+    """Raise an OSError now if the folder can't be written or can't hold checkpoints of a size."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".probe"
@@ -191,7 +194,7 @@ def room_for(folder: Path, tensors: dict[str, Tensor]) -> None:
             f"cannot write into {folder} ({error}); choose another folder for the run"
         ) from error
     # Three at a time: the last, the previous, and the one being written.
-    need = 3 * sum(t.numel() * t.element_size() for t in tensors.values())
+    need = 3 * size
     free = shutil.disk_usage(folder).free
     present = sum(
         (folder / name).stat().st_size for name in (LAST, PREVIOUS) if (folder / name).exists()
@@ -201,6 +204,28 @@ def room_for(folder: Path, tensors: dict[str, Tensor]) -> None:
             f"{folder} has {free / 2**30:.2f} GiB free, and the run's checkpoints take "
             f"{need / 2**30:.2f} GiB; make room or choose another folder"
         )
+
+
+@contextlib.contextmanager
+def only_run_in(folder: Path) -> Iterator[None]:
+    """Keep other runs out of a folder; the lock ends with the process, however that ends.
+
+    Raises
+    ------
+    OSError
+        If another process trains in it.
+    """
+    with open(folder / LOCK, "w") as file:
+        try:
+            # Not flock: its lock would be held by processes that read images, too, after a kill.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):  # systems differ in which they raise
+            raise OSError(
+                f"another run is writing into {folder}; wait for its end, or choose another folder"
+            ) from None
+        except OSError:  # a file system without locks: go on as without one
+            pass
+        yield
 
 
 def _digest(state: str, tensors: dict[str, Tensor]) -> str:

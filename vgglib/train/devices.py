@@ -33,14 +33,20 @@ class Place:
 
     @classmethod
     def here(cls, device: str | torch.device | None = None) -> Place:
-        """The place of the calling process; without a device its GPU where there is one."""
+        """The place of the calling process; without a device its GPU where there is one.
+
+        Raises
+        ------
+        ValueError
+            If there is no such device here.
+        """
         several = dist.is_available() and dist.is_initialized()
         rank, world = (dist.get_rank(), dist.get_world_size()) if several else (0, 1)
         if device is None:
             device = "cpu"
             if torch.cuda.is_available() and not (several and dist.get_backend() == "gloo"):
                 device = f"cuda:{torch.cuda.current_device()}"
-        return cls(torch.device(device), rank, world)
+        return cls(_usable(device), rank, world)
 
     @property
     def first(self) -> bool:
@@ -81,6 +87,20 @@ class Place:
         """Wait until the device has done what it was given."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+
+
+def _usable(device: str | torch.device) -> torch.device:
+    """A device that can train; a ValueError where there is none of this name."""
+    here = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+    here += ["mps"] if torch.backends.mps.is_available() else []
+    try:
+        found = torch.device(device)
+    except RuntimeError:
+        found = None
+    named = str(found) if found and found.index is not None else f"{found and found.type}"
+    if named not in here and f"{named}:0" not in here:
+        raise ValueError(f"there is no device {str(device)!r} here; there is {', '.join(here)}")
+    return found
 
 
 @contextlib.contextmanager

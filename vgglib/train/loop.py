@@ -31,7 +31,7 @@ from ..evaluate import evaluate
 from ..model import VGG
 from ..precision import autocast, has_bf16
 from . import checkpoint, record
-from .batches import pipeline, split
+from .batches import check_size, pipeline, split
 from .checkpoint import Checkpoint, CheckpointError
 from .devices import Place
 from .recipe import Recipe
@@ -145,10 +145,12 @@ def train(
         raise ValueError(f"resume must be True, False, 'last' or 'previous', got {resume!r}")
     if out is None and (resume or checkpoint_steps):
         raise ValueError("resume and checkpoint_steps need out=…, the folder of the run")
-    with _deterministic(deterministic):
+    if checkpoint_steps is not None and checkpoint_steps < 1:
+        raise ValueError(f"checkpoint_steps must be at least 1, got {checkpoint_steps}")
+    with _deterministic(deterministic), contextlib.ExitStack() as held:
         run = _Run(model, data, recipe, Place.here(device), workers, accumulate, compiled)
         if out is not None:
-            run.open(Path(out), resume, checkpoint_steps)
+            run.open(Path(out), resume, checkpoint_steps, held)
         return run.go(progress, on_epoch)
 
 
@@ -160,6 +162,8 @@ class _Run:
         self.workers, self.accumulate = workers, accumulate
         self.folder, self.checkpoint_steps = None, None
         training, self.validation = split(data, recipe)
+        if isinstance(self.validation, ImageSet):  # it is tested as it is, after a whole epoch
+            check_size(self.validation, model)
         self.mean, self.std = recipe.normalisation(data)
         if recipe.dropout is not None:
             for module in model.modules():
@@ -203,9 +207,12 @@ class _Run:
 
     # ---- the run and its folder
 
-    def open(self, folder: Path, resume: bool | str, checkpoint_steps: int | None) -> None:
-        """Start or go on in a folder."""
+    def open(self, folder: Path, resume, checkpoint_steps, held: contextlib.ExitStack) -> None:
+        """Start or go on in a folder, which is this run's own until ``held`` is closed."""
         self.folder, self.checkpoint_steps = folder, checkpoint_steps
+        # What keeps checkpoints from being written is known now, and not after an epoch.
+        self.first_does(lambda: checkpoint.room_for(folder, self.checkpoint_bytes()))
+        self.first_does(lambda: held.enter_context(checkpoint.only_run_in(folder)))
         name = checkpoint.PREVIOUS if resume == "previous" else checkpoint.LAST
         path = folder / name
         if resume and path.exists():
@@ -216,10 +223,7 @@ class _Run:
                 f"{folder} already holds a run; go on with it (resume=True, --resume) or choose "
                 "another folder"
             )
-        self.first_does(lambda: checkpoint.room_for(folder, self.tensors()))
-        # Written before the first step, so that a run can be resumed whenever it ends, and so that
-        # what keeps checkpoints from being written is known now and not after an epoch.
-        self.save()
+        self.save()  # before the first step, so that a run can be resumed whenever it ends
 
     def first_does(self, action: Callable[[], object]) -> None:
         """The first process does it; if it fails, all fail, instead of waiting for the first."""
@@ -251,6 +255,12 @@ class _Run:
         for index, slots in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{index}.{k}": t for k, t in slots.items() if t is not None}
         return tensors | {"sums": self.sums}
+
+    def checkpoint_bytes(self) -> int:
+        """Size of a checkpoint after the first step, when there is momentum."""
+        values = sum(t.numel() * t.element_size() for t in self.model.state_dict().values())
+        momentum = sum(p.numel() * p.element_size() for p in self.model.parameters())
+        return values + (momentum if self.recipe.momentum else 0)
 
     def save(self) -> None:
         """Write a checkpoint; every process takes part, the first one writes."""

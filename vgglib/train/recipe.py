@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
+from numbers import Integral, Real
 
 from ..data import Data
 from ..precision import PRECISIONS
@@ -111,12 +112,22 @@ class Recipe:
             if not fine:
                 raise ValueError(f"Recipe: {name} must be {accepted}, got {getattr(self, name)!r}")
 
+        def whole(value: object) -> bool:
+            return isinstance(value, Integral) and not isinstance(value, bool)
+
         for name in ("batch_size", "epochs"):
             value = getattr(self, name)
-            check(name, isinstance(value, int) and value > 0, "a positive integer")
+            check(name, whole(value) and value > 0, "a positive integer")
         for name in ("patience", "max_drops", "pad", "seed"):
             value = getattr(self, name)
-            check(name, isinstance(value, int) and value >= 0, "an integer of at least 0")
+            check(name, whole(value) and value >= 0, "an integer of at least 0")
+        check("seed", self.seed < 2**63, "less than 2 to the power of 63")
+        for name in ("flip", "colour_shift", "channels_last"):
+            check(name, isinstance(getattr(self, name), bool), "True or False")
+        for name in ("lr", "momentum", "weight_decay", "lr_factor", "holdout", "dropout"):
+            value = getattr(self, name)
+            number = isinstance(value, Real) and not isinstance(value, bool)
+            check(name, number or (name == "dropout" and value is None), "a number")
         check("lr", 0 < self.lr < float("inf"), "a positive number")
         check("momentum", 0 <= self.momentum < 1, "in [0, 1)")
         check("weight_decay", 0 <= self.weight_decay < float("inf"), "a number of at least 0")
@@ -126,8 +137,9 @@ class Recipe:
         for name, accepted in _CHOICES.items():
             check(name, getattr(self, name) in accepted, f"one of {', '.join(accepted)}")
         if self.scale is not None:
-            low, high = self._scale
-            check("scale", 224 <= low <= high, "None, S or (S_min, S_max) with 224 ≤ S_min ≤ S_max")
+            pair = self.scale if isinstance(self.scale, (tuple, list)) else (self.scale,) * 2
+            fine = len(pair) == 2 and all(map(whole, pair)) and 224 <= pair[0] <= pair[1]
+            check("scale", fine, "None, S or (S_min, S_max), integers with 224 ≤ S_min ≤ S_max")
 
     @property
     def _scale(self) -> tuple[int, int]:
