@@ -32,6 +32,7 @@ from .network import NetworkExplorer
 from .receptive import ReceptiveFieldExplorer
 from .startup_lab import StartupLab
 from .training_crop import TrainingCrop
+from .training_replay import TrainingReplay
 
 __all__ = [
     "LiveVGG",
@@ -40,5 +41,6 @@ __all__ = [
     "ReceptiveFieldExplorer",
     "StartupLab",
     "TrainingCrop",
+    "TrainingReplay",
     "write_front",
 ]
