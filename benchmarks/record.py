@@ -21,6 +21,7 @@ import torch
 import torchvision
 
 import vgglib
+from vgglib.precision import has_bf16
 
 FOLDER = Path(__file__).parent / "recorded"
 
@@ -40,6 +41,7 @@ def machine() -> dict:
         "threads": torch.get_num_threads(),
         "memory_gib": round(memory, 1),
         "gpu": gpu,
+        "bf16": has_bf16("cuda" if gpu else "cpu"),
     }
 
 
@@ -96,6 +98,12 @@ def record(
     run = json.loads(path.read_text()) if path.exists() else {"settings": settings, "runs": []}
     if run["settings"] != settings:
         raise SystemExit(f"{path} was made with other settings; move it away to record anew")
+    there, here = run.get("machine", {}), machine()
+    # Files from before this was noted were made where bf16 is computed.
+    if there and (there["cpu"], there["gpu"], there.get("bf16", True)) != (
+        here["cpu"], here["gpu"], here["bf16"]
+    ):  # fmt: skip
+        raise SystemExit(f"{path} was made on another machine; move it away to record anew")
     done = {(r["label"], r["seed"]) for r in run["runs"]}
     for label, seed, job in jobs:
         if (label, seed) in done or (only and only not in label):

@@ -6,6 +6,8 @@ in bf16; (a) a plain loop as in torchvision's reference scripts (fp32, NCHW, tor
 position instead of 49, as vgglib's has, so that all three do the same arithmetic. The machine's
 own limit is the rate of its best large matrix product.
 
+On a device without arithmetic for bf16 all three compute in fp32.
+
     python benchmarks/throughput.py
 """
 
@@ -21,6 +23,7 @@ from torch import nn
 
 import vgglib
 from vgglib import Recipe
+from vgglib.precision import autocast, has_bf16
 from vgglib.train.devices import Place
 from vgglib.train.loop import _Run as Run
 
@@ -105,7 +108,7 @@ def vgglib_step(place, images, labels, training):
     split = vgglib.data.ImageSet(blank, labels.cpu())
     classes = tuple(map(str, range(1000)))
     data = vgglib.data.Data("noise", split, split, classes, "made here")
-    recipe = Recipe.paper(batch_size=len(images), precision="bf16", scale=None, colour_shift=False)
+    recipe = Recipe.paper(batch_size=len(images), precision="auto", scale=None, colour_shift=False)
     run = Run(net, data, recipe, place, workers=0, accumulate=1, compiled=False)
     net.train()
     return lambda: run.one_step(images, labels)
@@ -139,7 +142,7 @@ def peer_step(net, images, labels, training, fast):
     optimiser = torch.optim.SGD(net.parameters(), 0.01, momentum=0.9, weight_decay=5e-4)
 
     def step():
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=fast):
+        with autocast(images.device, "auto" if fast else "fp32"):
             loss = F.cross_entropy(net(images), labels)
         optimiser.zero_grad()
         loss.backward()
@@ -153,7 +156,7 @@ def inference(net, images, fast):
 
     @torch.inference_mode()
     def step():
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=fast):
+        with autocast(images.device, "auto" if fast else "fp32"):
             net(images)
 
     return step
@@ -162,11 +165,12 @@ def inference(net, images, fast):
 def matrix_rate(place):
     """Floating-point operations a second of the best of several large matrix products.
 
-    fp32 is tried as well: on a CPU without arithmetic for bf16 it is the faster one.
+    fp32 is tried as well; it is the only one on a device that would imitate bf16.
     """
     best = 0.0
+    dtypes = [torch.float32, *([torch.bfloat16] if has_bf16(place.device) else [])]
     for side in (1024, 2048, 4096) if place.device.type == "cpu" else (4096, 8192, 16384):
-        for dtype in (torch.bfloat16, torch.float32):
+        for dtype in dtypes:
             a, b = (torch.randn(side, side, device=place.device, dtype=dtype) for _ in range(2))
             product = {"product": lambda a=a, b=b: a @ b}
             seconds = alternately(place, product, turns=3, least=0.5)["product"]

@@ -3,8 +3,11 @@
 import json
 import re
 
+import profile_step
 import pytest
 import results
+import torch
+from torch.profiler import ProfilerActivity, profile
 
 import vgglib
 from vgglib.recorded import FOLDERS
@@ -52,6 +55,22 @@ def test_ratios_are_those_of_what_was_measured():
     foreseen = 32 * net.activation_bytes.sum() + 12 * net.params.sum()
     for one in vgglib.recorded("memory")["runs"]:
         assert one["ratio_to_foreseen"] == pytest.approx(one["peak_gib"] * 2**30 / foreseen)
+
+
+def test_the_profile_counts_every_product_of_a_step():
+    """All convolutions and FC layers are found, with the operations that anatomy foresees."""
+    net = vgglib.vgg("A", num_classes=10, image_size=32, width=0.125)
+    with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as watch:
+        net(torch.randn(4, 3, 32, 32)).sum().backward()
+    found = [
+        (profile_step.part_of(event.key, event.input_shapes), event.count)
+        for event in watch.key_averages(group_by_input_shape=True)
+    ]
+    macs = vgglib.anatomy(net).macs
+    first = macs[macs > 0].iloc[0]  # the images need no gradient
+    total = sum(work * count for (_, work), count in found)
+    assert total == 4 * 2 * (3 * macs.sum() - first)
+    assert {part for (part, work), _ in found if work} == {*profile_step.STAGES, "FC layers"}
 
 
 def test_results_page_is_what_the_runs_say():
