@@ -148,7 +148,7 @@ def mounted(browser, tmp_path):
 
         def mounted(widget, **options):
             (tmp_path / "index.html").write_text(
-                '<!doctype html><html lang="en"><title>A widget</title>'
+                '<!doctype html><html lang="en"><meta charset="utf-8"><title>A widget</title>'
                 '<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">'
                 f'<link rel="stylesheet" href="_static/widgets/widgets.css"><h1>A widget</h1>'
                 f'<main>{widget.html()}</main><script type="module" src="_static/widgets.js">'

@@ -74,11 +74,11 @@ DRIVEN = {
         shows=True,
     ),
     "TrainingReplay": Drive(
-        move=lambda panel: panel.get_by_label("Epoch").press("ArrowRight"),
+        move=lambda panel: panel.get_by_role("slider", name="Epoch").press("ArrowRight"),
         trait="epoch",
         value=1,
         assign="shown.epoch = 3",
-        follows=lambda panel: panel.get_by_label("Epoch").input_value(),
+        follows=lambda panel: panel.get_by_role("slider", name="Epoch").input_value(),
         shows="3",
     ),
 }

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from functools import cache
 
+from PIL import Image
 from traitlets import (
     Bytes,
     Dict,
@@ -61,7 +63,7 @@ class ReceptiveFieldExplorer(PageWidget, front="receptive"):
     depth : int
         The unit lies behind so many of the layers; all of them if not given.
     position : (int, int)
-        Row and column of the photo, 0 to 223: the unit whose middle is nearest is meant. (85, 73),
+        Row and column of the photo, 0 to 223: the unit whose middle is nearest is meant. (85, 84),
         where it begins, is the cat's eye.
     channels : int
         Channels that each layer reads and writes, for the weights; 1 to 4096.
@@ -74,7 +76,7 @@ class ReceptiveFieldExplorer(PageWidget, front="receptive"):
 
     layers = List(Tuple(Enum(["conv", "pool"]), Int(), Int())).tag(sync=True)
     depth = Int(1).tag(sync=True)
-    position = Tuple(Int(), Int(), default_value=(85, 73)).tag(sync=True)
+    position = Tuple(Int(), Int(), default_value=(85, 84)).tag(sync=True)
     channels = Int(64, min=1, max=4096).tag(sync=True)
 
     side = Int(SIDE, read_only=True).tag(sync=True)
@@ -85,14 +87,12 @@ class ReceptiveFieldExplorer(PageWidget, front="receptive"):
 
     def __init__(self, **traits):
         traits.setdefault("layers", self.presets["three 3×3"])
-        traits.setdefault("depth", len(traits["layers"]))
+        traits.setdefault("depth", max(1, len(traits["layers"])))
         super().__init__(**traits)
 
     @default("photo")
-    def _jpeg(self):
-        data = io.BytesIO()
-        _square().save(data, "jpeg", quality=88)
-        return data.getvalue()
+    def _photo(self):
+        return _jpeg()
 
     @validate("layers")
     def _readable(self, proposal):
@@ -125,8 +125,9 @@ class ReceptiveFieldExplorer(PageWidget, front="receptive"):
 
     @validate("depth")
     def _within(self, proposal):
-        if not 1 <= proposal["value"] <= len(self.layers):
-            raise TraitError(f"depth must be 1 to {len(self.layers)}, got {proposal['value']}")
+        deepest = max(1, len(self.layers))  # an empty stack is refused as such
+        if not 1 <= proposal["value"] <= deepest:
+            raise TraitError(f"depth must be 1 to {deepest}, got {proposal['value']}")
         return proposal["value"]
 
     @validate("position")
@@ -160,9 +161,17 @@ class ReceptiveFieldExplorer(PageWidget, front="receptive"):
         return picture(plots.receptive_fields(part, fields), alt, dpi=60)
 
 
-def _square():
+@cache
+def _square() -> Image.Image:
     """The cat's face, 224 × 224."""
     photo = photos()["chelsea"]
     width, height = photo.size
     left = (width - height) // 2
     return photo.crop((left, 0, left + height, height)).resize((SIDE, SIDE))
+
+
+@cache
+def _jpeg() -> bytes:
+    data = io.BytesIO()
+    _square().save(data, "jpeg", quality=88)
+    return data.getvalue()

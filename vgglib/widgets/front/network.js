@@ -19,13 +19,13 @@ const COSTS = {
     name: "MACs",
     unit: " (million)",
     write: (macs) => `${thousands(macs / 1e9, 2)} billion`,
-    cell: (macs) => thousands(macs / 1e6, 1),
+    cell: (macs) => tenths(macs / 1e6),
   },
   activation_bytes: {
     name: "memory",
     unit: " (MiB)",
     write: (bytes) => `${thousands(bytes / 2 ** 20, 1)} MiB`,
-    cell: (bytes) => thousands(bytes / 2 ** 20, 1),
+    cell: (bytes) => tenths(bytes / 2 ** 20),
   },
 };
 const SETTINGS = {
@@ -33,6 +33,8 @@ const SETTINGS = {
   width: ["Width (× channels)", { min: 0.05, step: 0.05 }],
   num_classes: ["Classes", { min: 1, step: 1 }],
 };
+// Small numbers get more decimals: what is not nothing does not read 0.
+const tenths = (number) => thousands(number, number < 0.1 ? 3 : 1);
 const TRAITS = ["net", "batch_norm", ...Object.keys(SETTINGS)];
 const BOXES = 136; // heights in px: of the boxes, and of each strip of bars
 const STRIP = 64;
