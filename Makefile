@@ -15,10 +15,11 @@ SOLUTIONS ?= hidden
 BOOK_hidden = $(BUILT)
 BOOK_none = $(STUDENTS)/_build/book.stamp
 BOOK = $(or $(BOOK_$(SOLUTIONS)),$(error SOLUTIONS is "hidden" or "none", not "$(SOLUTIONS)"))
+PDF = $(dir $(BOOK))very-deep.pdf
 BOOK_SOURCES = _config.yml _toc.yml $(shell find book vgglib -type f -not -name '*.pyc') \
 	$(wildcard notebooks/*.ipynb benchmarks/recorded/*.json)
 
-.PHONY: help setup book test notebooks claims assignments grade slides serve lint format address clean
+.PHONY: help setup book pdf test notebooks claims assignments grade slides serve lint format address clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -30,6 +31,9 @@ setup: $(INSTALLED)  ## make .venv and install what is missing
 
 book: $(BOOK)  ## build the book into _build/html; SOLUTIONS=none: without answers, for students
 	@echo "The book is built. Landing page: $(dir $(BOOK))html/index.html"
+
+pdf: $(PDF)  ## the book as one PDF, _build/very-deep.pdf (needs Chromium or Chrome); SOLUTIONS=none too
+	@echo "The PDF: $(PDF)"
 
 test: $(INSTALLED)  ## unit tests, every notebook re-executed and compared, the built book's checks
 	$(PY) -m pytest --nbval --nbval-current-env --nbval-cell-timeout=600
@@ -78,6 +82,12 @@ $(INSTALLED): requirements.txt pyproject.toml
 $(BUILT): $(INSTALLED) $(BOOK_SOURCES)
 	$(PY) .venv/bin/jupyter-book build . -W --keep-going -n --all
 	touch $@
+
+# The same book as a single page (built beside the other), printed by a browser.
+$(PDF): $(BOOK) tools/pdf.py
+	$(PY) .venv/bin/jupyter-book build $(BOOK:%_build/book.stamp=%.) -W --keep-going -n --all \
+		--builder custom --custom-builder singlehtml
+	$(PY) tools/pdf.py $(dir $(BOOK))singlehtml $@
 
 # The same options; the sources are a copy that lacks the answers.
 $(STUDENTS)/_build/book.stamp: $(INSTALLED) $(BOOK_SOURCES) tools/withhold.py

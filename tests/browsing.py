@@ -3,16 +3,12 @@
 Test modules use the fixtures ``browser``, ``served`` and ``open_page`` of `conftest.py`.
 """
 
-import shutil
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
-
-# Names under which the systems' packages install a browser of the Chromium family.
-CHROMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 FLAGS = [
     "--no-sandbox",  # a container's root has none
@@ -24,25 +20,6 @@ FLAGS = [
     # Another host would be an error of the page's; make sure that none answers.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
 ]
-
-
-def find_chrome():
-    """Path of an installed Chromium or Chrome.
-
-    Raises
-    ------
-    RuntimeError
-        When there is none; the message says how to install one.
-    """
-    for name in CHROMES:
-        path = shutil.which(name)
-        if path:
-            return path
-    raise RuntimeError(
-        f"no browser found (looked for {', '.join(CHROMES)}). The book's tests need one: "
-        "install it with `apt-get install chromium` (Debian, Ubuntu: chromium-browser) "
-        "or install Google Chrome"
-    )
 
 
 class PagesHandler(SimpleHTTPRequestHandler):

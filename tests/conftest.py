@@ -8,7 +8,8 @@ from pathlib import Path
 import matplotlib
 import nbformat
 import pytest
-from browsing import FLAGS, find_chrome, open_visit, serve
+from browsing import FLAGS, open_visit, serve
+from pdf import find_chrome
 from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -84,7 +85,7 @@ def browser():
     """A headless Chromium or Chrome; a machine without one fails."""
     try:
         chrome = find_chrome()
-    except RuntimeError as error:
+    except FileNotFoundError as error:
         pytest.fail(str(error))
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chrome, args=FLAGS)

@@ -1,0 +1,94 @@
+"""What the book's own Sphinx extensions do, and what the built pages say of themselves."""
+
+import re
+from xml.etree import ElementTree
+
+import mathml
+import pytest
+from conftest import ROOT
+from PIL import Image
+from published import shorten
+from purge import purge
+from set_address import address
+from test_book import CONFIG, pages, parsed, toc_files
+
+SITE = CONFIG["html"]["baseurl"]
+
+
+def test_the_books_address_follows_from_the_repositorys():
+    owner, name = address(ROOT)
+    assert f"https://{owner.lower()}.github.io/{name}/" == SITE
+
+
+def test_each_page_describes_itself_and_shows_the_card(book):
+    described = {}
+    for document in toc_files():
+        soup, _ = parsed(book / f"{document}.html")
+        tags = {
+            tag.get("name") or tag.get("property"): tag["content"]
+            for tag in soup("meta", content=True)
+        }
+        assert soup.find("link", rel="canonical")["href"] == f"{SITE}{document}.html"
+        assert tags["og:url"] == f"{SITE}{document}.html"
+        assert tags["og:image"] == f"{SITE}_static/social.png"
+        assert len(soup.find_all("meta", attrs={"name": "description"})) == 1
+        described[tags["description"]] = document
+    assert len(described) == len(toc_files()), "each page has a description of its own"
+    assert all(40 < len(text) <= 250 for text in described)
+    with Image.open(book / "_static" / "social.png") as card:
+        assert card.size == (1200, 630)
+
+
+def test_the_site_map_lists_every_document(book):
+    site_map = ElementTree.parse(book / "sitemap.xml")
+    listed = {place.text for place in site_map.findall(".//{*}loc")}
+    assert listed == {f"{SITE}{document}.html" for document in toc_files()}
+
+
+def test_no_formula_is_left_as_latex(book):
+    bare = [
+        p.name for p in pages(book) for m in parsed(p)[0].find_all("math") if "\\" in m.get_text()
+    ]
+    assert bare == []
+    assert any(parsed(page)[0].find("msqrt") for page in pages(book))
+
+
+def drawn(tex):
+    """The text of a formula's MathML, and its elements' names in order."""
+    root = ElementTree.fromstring(mathml.to_mathml(tex))
+    return "".join(root.itertext()), [element.tag.split("}")[1] for element in root.iter()]
+
+
+def test_a_formula_becomes_mathml():
+    text, names = drawn(r"\sigma = \sqrt{2/n}")
+    assert text == "σ=2/n" and "msqrt" in names
+    assert drawn(r"\mathbf p_i")[0] == "𝐩i"  # browsers know no attribute for bold
+    assert drawn(r"\ln 10")[1].count("mspace") == 1
+    assert drawn(r"\ln (x)")[1].count("mspace") == 0
+
+
+def test_an_unknown_command_is_an_error():
+    with pytest.raises(ValueError, match="nonsense"):
+        mathml.to_mathml(r"\nonsense{x}")
+
+
+def test_purging_keeps_what_is_used():
+    css = """
+    @charset "utf-8"; /* a comment */
+    .used, .unused { color: red; }
+    .unused > a { color: red }
+    a:not(.unused):hover { content: "two  spaces" }
+    @media print { .unused { color: red } #here { --empty: ; } }
+    @font-face { font-family: "Font Awesome 6" }
+    """
+    kept = purge(css, {"used", "here"})
+    assert re.sub(r"\s*([{};>])\s*", r"\1", kept) == (
+        '@charset "utf-8";.used{color: red;}a:not(.unused):hover{content: "two  spaces"}'
+        "@media print{#here{--empty:;}}"
+    )
+
+
+def test_a_description_ends_with_a_sentence():
+    assert shorten("One. Two  words.") == "One. Two words."
+    assert shorten("One of §3.1. " + 30 * "Word " + ". " + 20 * "more ", 60) == "One of §3.1."
+    assert shorten(30 * "word ", 20) == "word word word…"
