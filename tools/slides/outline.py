@@ -127,7 +127,10 @@ def _add_to_end(slide, part, block):
 
 def _shown(cell):
     """Slides of a code cell's outputs: pictures, short tables, short texts of checked claims."""
-    claims = [tag for tag in cell.metadata.get("tags", []) if tag.startswith("claim-")]
+    tags = cell.metadata.get("tags", [])
+    if "widget" in tags:  # lives in the book's page
+        return
+    claims = [tag for tag in tags if tag.startswith("claim-")]
     for output in cell.outputs:
         data = output.get("data", {})
         if "image/png" in data:
