@@ -74,7 +74,7 @@ DRIVEN = {
         shows=True,
     ),
     "TrainingReplay": Drive(
-        move=lambda panel: panel.get_by_role("slider", name="Epoch").press("ArrowRight"),
+        move=lambda panel: panel.get_by_role("slider", name="Epoch").fill("1"),
         trait="epoch",
         value=1,
         assign="shown.epoch = 3",
