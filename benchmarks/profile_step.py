@@ -16,7 +16,7 @@ from record import arguments, record
 from throughput import matrix_rate, vgglib_step
 from torch.profiler import ProfilerActivity, profile
 
-from vgglib.train.devices import Place
+from vgglib.devices import Place
 
 SIZE, STEPS = 32, 4
 BATCH = {"cpu": 128, "cuda": 1024}

@@ -23,8 +23,8 @@ from torch import nn
 
 import vgglib
 from vgglib import Recipe
+from vgglib.devices import Place
 from vgglib.precision import autocast, has_bf16
-from vgglib.train.devices import Place
 from vgglib.train.loop import _Run as Run
 
 # What is measured: image size, batch, training or inference.

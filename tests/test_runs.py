@@ -24,12 +24,12 @@ from torchvision.datasets import ImageFolder
 import vgglib
 from vgglib import Recipe
 from vgglib.data import Data
+from vgglib.devices import Place
 from vgglib.evaluate import centre
 from vgglib.train import CheckpointError, Interrupted, StalledWarning, checkpoint, load_run
 from vgglib.train.__main__ import main
 from vgglib.train.batches import DeviceBatches, LoaderBatches
 from vgglib.train.checkpoint import LAST, LOCK, PREVIOUS
-from vgglib.train.devices import Place
 
 CPU = Place(torch.device("cpu"))
 QUICK = shlex.split(

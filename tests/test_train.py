@@ -12,9 +12,9 @@ from PIL import Image
 import vgglib
 from vgglib import Config, Conv, Recipe, precision
 from vgglib.data import Data, ImageSet
+from vgglib.devices import Place
 from vgglib.train import loop
 from vgglib.train.batches import DeviceBatches, split
-from vgglib.train.devices import Place
 
 TINY = Config("tiny", ((Conv(8),), (Conv(8),)), hidden=())
 

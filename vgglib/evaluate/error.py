@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from ..data import ImageSet
-from ..train.devices import Place
+from ..devices import Place
 
 
 def top_k_error(

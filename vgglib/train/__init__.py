@@ -3,8 +3,8 @@
 ``python -m vgglib.train --help`` is the same as a command.
 """
 
+from ..devices import processes
 from .checkpoint import CheckpointError, load_run
-from .devices import processes
 from .loop import Interrupted, StalledWarning, train
 from .recipe import Recipe
 

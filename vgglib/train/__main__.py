@@ -14,13 +14,13 @@ import torch
 
 from .. import data as datasets
 from ..configs import CONFIGS
+from ..devices import Place, processes
 from ..initialise import initialise, pre_initialise
 from ..model import VGG, load_weights, vgg
 from ..precision import PRECISIONS
 from . import record
 from .batches import pipeline, split
 from .checkpoint import LAST, CheckpointError, load_run
-from .devices import Place, processes
 from .loop import Interrupted, train
 from .recipe import Recipe
 

@@ -21,8 +21,8 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from ..augment import ColourShift, batch_crops, normalise, rgb_pca, training_crop
 from ..data import Data, ImageSet
+from ..devices import Place
 from ..evaluate import check_labels, read_image
-from .devices import Place
 from .recipe import Recipe
 
 

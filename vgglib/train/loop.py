@@ -27,13 +27,13 @@ from torch.utils.data import Subset
 from tqdm.auto import tqdm
 
 from ..data import Data, ImageSet
+from ..devices import Place
 from ..evaluate import evaluate
 from ..model import VGG
 from ..precision import autocast, has_bf16
 from . import checkpoint, record
 from .batches import check_size, pipeline, split
 from .checkpoint import Checkpoint, CheckpointError
-from .devices import Place
 from .recipe import Recipe
 
 # Steps between two looks at the loss: each look makes a GPU wait for the CPU.

@@ -1,7 +1,8 @@
-"""On which device does this process train, and which part of the work is its own?
+"""On which device does this process work, and which part of the work is its own?
 
 One process a GPU, started by ``torchrun``; torch.distributed does the rest (§3.3: the gradients of
-a batch are averaged over the GPUs, so the result is that of one GPU).
+a batch are averaged over the GPUs, so the result is that of one GPU). Training and testing both
+build on it.
 """
 
 from __future__ import annotations
