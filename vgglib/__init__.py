@@ -2,8 +2,8 @@
 
 Simonyan & Zisserman, *Very Deep Convolutional Networks for Large-Scale Image Recognition*, ICLR
 2015 (arXiv 1409.1556). The modules read in the order in which an image travels: ``configs``,
-``model``, ``anatomy``, ``initialise``, ``data``, ``augment``, ``evaluate``, ``train``,
-``features``, ``plots``; ``widgets`` is imported when it is first used.
+``model``, ``anatomy``, ``initialise``, ``fetch``, ``data``, ``augment``, ``evaluate``,
+``train``, ``features``, ``plots``; ``widgets`` is imported when it is first used.
 """
 
 import importlib

