@@ -32,7 +32,7 @@ LEARNING_RATE = 0.01  # §3.1
 #: layers): below the first number the signal dies, above the last it explodes, between the first
 #: two it depends on the draw. Chosen such that the recorded runs of chapter 4 are told apart.
 LIMITS = (2.5e-6, 2e-5, 0.05)
-#: Scores of this standard deviation explode as well: the soft-max is certain before it has learned.
+#: Scores of this standard deviation explode as well, for the soft-max is certain of a class then.
 CERTAIN = 30.0
 VERDICTS = ("dies", "is at the edge", "lives", "explodes")
 

@@ -25,8 +25,14 @@ function fill(element, attributes, children) {
 /** The frame of a widget, which carries the shared style; its title is what readers hear. */
 export function panel(el, title, ...children) {
   const frame = h("section", { className: "vgg", ariaLabel: title }, ...children);
+  frame.addEventListener("keydown", keepToControls);
   el.append(frame);
   return frame;
+}
+
+/** In JupyterLab plain keys are commands (arrows choose a cell, D D deletes it); here they are not. */
+function keepToControls(event) {
+  if (!event.ctrlKey && !event.metaKey && !event.altKey) event.stopPropagation();
 }
 
 /** A control with its label: field("Image size", input). */
