@@ -4,7 +4,8 @@ The paper's geometry divided by 16: crops of 14 px; S = 16, 24, or drawn from [1
 CIFAR-10's own size. With one pool fc6 covers a map of 7×7 and moves by 2 px, so the class maps have
 the sizes that they have in the paper: 2×2, 6×6, 10×10. Narrow nets with batch norm, few images,
 several seeds. As in §3.1 a net for S = 24 starts from the one for S = 16, and a jittered one from
-that; controls train as long at S = 16, or end with a narrower jitter. All tests see the same images.
+that; controls train as long at S = 16, or end with a narrower jitter. All tests see the same
+images.
 
     python benchmarks/testing.py
 """
