@@ -16,7 +16,8 @@ BOOK_hidden = $(BUILT)
 BOOK_none = $(STUDENTS)/_build/book.stamp
 BOOK = $(or $(BOOK_$(SOLUTIONS)),$(error SOLUTIONS is "hidden" or "none", not "$(SOLUTIONS)"))
 PDF = $(dir $(BOOK))very-deep.pdf
-BOOK_SOURCES = _config.yml _toc.yml $(shell find book vgglib -type f -not -name '*.pyc') \
+BOOK_SOURCES = _config.yml _toc.yml tools/imports.py \
+	$(shell find book vgglib -type f -not -name '*.pyc') \
 	$(wildcard notebooks/*.ipynb benchmarks/recorded/*.json)
 
 .PHONY: help setup book pdf test notebooks claims assignments grade slides serve lint format address clean
@@ -42,10 +43,12 @@ notebooks: $(INSTALLED)  ## re-execute chapters in place: all, or NB=notebooks/0
 	$(PY) tools/execute.py $(NB)
 	$(PY) tools/claims.py
 	$(PY) tools/results.py
+	$(PY) tools/imports.py
 
-claims: $(INSTALLED)  ## write the tables of book/claims.md and book/results.md
+claims: $(INSTALLED)  ## write the tables of claims, results and architecture pages
 	$(PY) tools/claims.py
 	$(PY) tools/results.py
+	$(PY) tools/imports.py
 
 assignments: $(INSTALLED)  ## write the student versions of the assignments into _build/assignments
 	$(PY) tools/assignments.py

@@ -1,4 +1,8 @@
-"""The charts of the results page, drawn from the recorded runs whenever the book is built."""
+"""The charts of the results and architecture pages, drawn whenever the book is built."""
+
+import importlib
+import sys
+from pathlib import Path
 
 import pandas as pd
 from matplotlib import pyplot as plt
@@ -6,6 +10,9 @@ from matplotlib.ticker import PercentFormatter
 
 import vgglib
 from vgglib import plots
+
+sys.path.insert(0, str(Path(vgglib.__file__).parent.parent / "tools"))
+imports = importlib.import_module("imports")
 
 BLUE, ORANGE, GREY = plots.COLOURS["blue"], plots.COLOURS["orange"], "#999999"
 
@@ -75,3 +82,32 @@ def memory(name="memory"):
     ax.bar_label(bars, [f" {value:.2f} GiB" for value in values])
     ax.set(xlabel="peak memory of a training step", xlim=(0, 1.2 * max(values)))
     ax.invert_yaxis()
+
+
+@plots.style()
+def architecture():
+    """Parts of vgglib, each above those that it builds on."""
+    edges, _ = imports.graphs()
+    level, direct = imports.levels(edges), imports.direct(edges)
+    for part in sorted(edges, key=level.get, reverse=True):  # as high as its users let it: shorter
+        level[part] = min((level[p] - 1 for p in edges if part in direct[p]), default=level[part])
+    rows = [sorted(p for p in level if level[p] == n) for n in range(max(level.values()) + 1)]
+    place = {part: at for y, row in enumerate(rows) for part, at in spread(row, y)}
+    near = {p: direct[p] | {user for user in direct if p in direct[user]} for p in direct}
+    for _ in range(9):  # each row in the order of where its neighbours are: fewer crossings
+        for y, row in enumerate(rows):
+            row.sort(key=lambda p: sum(place[n][0] for n in near[p]) / max(len(near[p]), 1))
+            place.update(spread(row, y))
+    _, ax = plt.subplots(figsize=(plots.WIDTH, 1.1 * len(rows)))
+    for part, (x, y) in place.items():
+        box = {"boxstyle": "round,pad=0.4", "facecolor": "white", "edgecolor": BLUE}
+        ax.text(x, y, part, ha="center", va="center", bbox=box, zorder=3)
+        for below in direct[part]:
+            ax.plot(*zip((x, y), place[below], strict=True), color=GREY, linewidth=1.2)
+    ax.set(xlim=(0, 1), ylim=(-0.5, len(rows) - 0.5))
+    ax.axis("off")
+
+
+def spread(row, y):
+    """Each part of a row with its place (x, y), in equal distances."""
+    return [(part, ((number + 0.5) / len(row), y)) for number, part in enumerate(row)]
