@@ -115,6 +115,34 @@ def test_no_page_is_an_orphan(book):
     assert {f"{document}.html" for document in toc_files()[1:]} <= set(map(str, linked))
 
 
+def test_the_chapters_are_listed_alike_everywhere():
+    """README, landing page, "Before you start" and `_toc.yml`; times as the chapters say them."""
+    readme, landing, before = (
+        (ROOT / path).read_text(encoding="utf-8")
+        for path in ("README.md", "book/index.md", "book/how_to_use.md")
+    )
+    row = r"^\| \[(\d+ .+?)\]\((?:\.\./)?(notebooks/\w+)\.ipynb\) \| (.+?)[,|]"
+    card = (
+        r"^:+\{grid-item-card\} (\d+ .+)\n:link: \.\./(notebooks/\w+)\n"
+        r"[^{]+\{card-footer\}\n(.+) on a CPU$"
+    )
+    cards, rows, timed = (
+        re.findall(pattern, text, re.MULTILINE)
+        for pattern, text in ((card, landing), (row, readme), (row, before))
+    )
+    listed = {file for file in toc_files() if file.startswith("notebooks/")}
+    names = [(title, file) for title, file, _ in cards]
+    assert [file for _, file in names] == sorted(listed)
+    assert [(title, file) for title, file, _ in rows] == names
+    assert [(title, file) for title, file, _ in timed] == names
+    for chapter, (title, _, time), (_, _, again) in zip(CHAPTERS, cards, timed, strict=True):
+        number = title.split()[0]
+        head = " ".join(cell.source for cell in chapter.of("markdown")[:2])
+        said = re.search(r"CPU: ([^;,.]+)", " ".join(head.split())).group(1)
+        assert chapter.of("markdown")[0].source.startswith(f"# {number}. ")
+        assert (said, said) == (time, again.strip())
+
+
 def test_the_top_opens_the_landing_page(book):
     refresh = parsed(book / "index.html")[0].find("meta", attrs={"http-equiv": "Refresh"})
     target = re.fullmatch(r"0; url=(.+)", refresh["content"]).group(1)
