@@ -3,12 +3,12 @@
 Simonyan & Zisserman, *Very Deep Convolutional Networks for Large-Scale Image Recognition*, ICLR
 2015 (arXiv 1409.1556). The modules read in the order in which an image travels: ``configs``,
 ``model``, ``anatomy``, ``initialise``, ``fetch``, ``data``, ``augment``, ``evaluate``,
-``train``, ``features``, ``plots``; ``widgets`` is imported when it is first used.
+``train``, ``features``, ``localise``, ``plots``; ``widgets`` is imported when it is first used.
 """
 
 import importlib
 
-from . import augment, data, features, plots
+from . import augment, data, features, localise, plots
 from .anatomy import anatomy, receptive_field
 from .configs import CONFIGS, LRN, Config, Conv
 from .evaluate import dense, evaluate, top_k_error
@@ -44,6 +44,7 @@ __all__ = [
     "initialise",
     "load_run",
     "load_weights",
+    "localise",
     "plots",
     "pre_initialise",
     "receptive_field",

@@ -1,0 +1,225 @@
+"""How does a classification net learn to predict boxes?
+
+Its last layer is replaced, the rest goes on from the weights it has, all layers or the fully
+connected ones alone, under a Euclidean loss (appendix A.1, chapter 9).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from ..augment import normalise
+from ..model import VGG
+from ..precision import autocast
+from .boxes import decode, encode
+from .scenes import Scenes
+
+LAYERS = ("all", "fc")
+
+
+def regressor(net: VGG, *, per_class: bool = True) -> VGG:
+    """A copy of a classification net whose last layer predicts boxes.
+
+    Parameters
+    ----------
+    net : VGG
+        Trained to classify; it is not changed.
+    per_class : bool
+        Per-class regression, a box for each class (the paper's 4000-D last layer), or single-class
+        regression, one box whatever the class is (4-D).
+
+    Returns
+    -------
+    VGG
+        Its ``num_classes``, the length of its output, is 4 × the classes, or 4. The new layer is
+        drawn from N(0, 0.01²) with torch's generator, its biases are 0; all others are the net's.
+
+    Raises
+    ------
+    TypeError
+        If ``net`` is no VGG.
+    """
+    if not isinstance(net, VGG):
+        raise TypeError(f"regressor takes a net of vgglib.vgg(…), got {type(net).__name__}")
+    boxes = copy.deepcopy(net)
+    old = boxes.classifier[-1]
+    boxes.num_classes = 4 * net.num_classes if per_class else 4
+    new = nn.Linear(old.in_features, boxes.num_classes).to(old.weight)
+    nn.init.normal_(new.weight, std=0.01)
+    nn.init.zeros_(new.bias)
+    boxes.classifier[-1] = new
+    return boxes
+
+
+def boxes_of(outputs: Tensor, labels: Tensor) -> Tensor:
+    """Each image's vector for its own class.
+
+    Parameters
+    ----------
+    outputs : Tensor, (N, 4 · classes) or (N, 4)
+        Of a regressor; those of single-class regression are returned as they are.
+    labels : Tensor, (N,)
+
+    Returns
+    -------
+    Tensor, (N, 4)
+
+    Raises
+    ------
+    ValueError
+        If the outputs are no vectors of four, or there is no box for a class.
+    """
+    if outputs.ndim != 2 or outputs.shape[1] % 4 or len(outputs) != len(labels):
+        raise ValueError(
+            f"outputs must be (N, 4 · classes) or (N, 4) with a label each, got "
+            f"{tuple(outputs.shape)} and {len(labels)} labels"
+        )
+    if outputs.shape[1] == 4:
+        return outputs
+    by_class = outputs.unflatten(1, (-1, 4))  # (N, classes, 4)
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < by_class.shape[1]:
+        raise ValueError(
+            f"labels go from {int(labels.min())} to {int(labels.max())}, the net has boxes for the "
+            f"classes 0 … {by_class.shape[1] - 1}"
+        )
+    return by_class[torch.arange(len(labels), device=labels.device), labels]
+
+
+def euclidean_loss(outputs: Tensor, codes: Tensor, labels: Tensor) -> Tensor:
+    """Half the squared distance between predicted and true vectors, averaged over the images.
+
+    Of a per-class regressor only the true class's box is penalised: the others have no truth.
+
+    Parameters
+    ----------
+    outputs : Tensor, (N, 4 · classes) or (N, 4)
+    codes : Tensor, (N, 4)
+        True boxes, encoded.
+    labels : Tensor, (N,)
+
+    Returns
+    -------
+    Tensor, ()
+    """
+    return 0.5 * (boxes_of(outputs, labels) - codes).square().sum(1).mean()
+
+
+def train_boxes(
+    net: VGG,
+    scenes: Scenes,
+    mean: Sequence[float],
+    std: Sequence[float] | None = None,
+    *,
+    layers: str = "all",
+    epochs: int = 10,
+    lr: float = 0.01,
+    momentum: float = 0.9,
+    weight_decay: float = 5e-4,
+    batch_size: int = 64,
+    precision: str = "auto",
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Train a regressor on random crops of scenes, in place (appendix A.1).
+
+    Parameters
+    ----------
+    net : VGG
+        From :func:`regressor`; trained on the device where it is, and left in evaluation mode.
+    scenes : Scenes
+        At the training scale S.
+    mean, std : three floats
+        The normalisation that the net was trained with, in 0–255 units.
+    layers : {"all", "fc"}
+        What is fine-tuned beside the new layer: everything, or the fully connected layers alone.
+        The convolutions then stay as they are, running means of batch norm included.
+    epochs, lr, momentum, weight_decay, batch_size
+        Of stochastic gradient descent. The rate rises to ``lr`` and falls to nearly 0 (one cycle);
+        the paper starts at 10⁻³ and divides by ten.
+    precision : {"fp32", "bf16", "auto"}
+    seed : int
+        Of the order, the crops and dropout.
+
+    Returns
+    -------
+    DataFrame
+        A row an epoch: ``epoch`` (from 1) and ``train_loss``.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of its range, or the scenes do not suit the net.
+    FloatingPointError
+        If the loss is no longer finite.
+    """
+    if layers not in LAYERS:
+        raise ValueError(f"layers must be one of {', '.join(LAYERS)}, got {layers!r}")
+    if epochs < 1 or not 0 < batch_size <= len(scenes):
+        raise ValueError(
+            f"epochs must be at least 1 and batch_size from 1 to the {len(scenes)} scenes, got "
+            f"{epochs!r} and {batch_size!r}"
+        )
+    device = next(net.parameters()).device
+    trained = net if layers == "all" else net.classifier
+    steps = len(scenes) // batch_size
+    sgd = torch.optim.SGD(trained.parameters(), lr, momentum, weight_decay=weight_decay)
+    rate = torch.optim.lr_scheduler.OneCycleLR(sgd, lr, total_steps=epochs * steps)
+    generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)  # of dropout
+    net.eval()
+    trained.train()
+    net.to(memory_format=torch.channels_last)
+    rows = []
+    for epoch in range(1, epochs + 1):
+        order, total = torch.randperm(len(scenes), generator=generator), 0.0
+        for part in order[: steps * batch_size].split(batch_size):
+            batch = scenes[part]
+            images, boxes = batch.random_crops(net.image_size, generator)
+            images = normalise(images.to(device), mean, std)
+            codes = encode(boxes, net.image_size).to(device)
+            with autocast(device, precision):
+                with torch.set_grad_enabled(layers == "all"):
+                    maps = net.features(images)
+                outputs = net.classifier(maps.flatten(1))
+            loss = euclidean_loss(outputs.float(), codes, batch.labels.to(device))
+            sgd.zero_grad()
+            loss.backward()
+            sgd.step()
+            rate.step()
+            total += loss.item()
+        if not torch.isfinite(torch.tensor(total)):
+            raise FloatingPointError(
+                f"the loss is not finite in epoch {epoch}; take a smaller lr than {lr}"
+            )
+        rows.append({"epoch": epoch, "train_loss": total / steps})
+    net.eval()
+    return pd.DataFrame(rows)
+
+
+@torch.no_grad()
+def centre_boxes(
+    net: VGG, scenes: Scenes, mean: Sequence[float], std: Sequence[float] | None = None
+) -> Tensor:
+    """Boxes predicted from the central crop alone, for the true class (the paper's Table 8).
+
+    Parameters
+    ----------
+    net : VGG
+        From :func:`regressor`, trained.
+    scenes : Scenes
+    mean, std : three floats
+
+    Returns
+    -------
+    Tensor, (N, 4)
+        In pixels of the scene.
+    """
+    device = next(net.parameters()).device
+    crops = scenes.centre(net.image_size)
+    outputs = [net(normalise(part.to(device), mean, std)).cpu() for part in crops.split(256)]
+    boxes = decode(boxes_of(torch.cat(outputs), scenes.labels), net.image_size)
+    return boxes + (scenes.size - net.image_size) // 2
