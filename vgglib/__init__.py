@@ -3,12 +3,13 @@
 Simonyan & Zisserman, *Very Deep Convolutional Networks for Large-Scale Image Recognition*, ICLR
 2015 (arXiv 1409.1556). The modules read in the order in which an image travels: ``configs``,
 ``model``, ``anatomy``, ``initialise``, ``fetch``, ``data``, ``augment``, ``evaluate``,
-``train``, ``features``, ``localise``, ``plots``; ``widgets`` is imported when it is first used.
+``train``, ``features``, ``transfer``, ``localise``, ``plots``; ``widgets`` is imported when it
+is first used.
 """
 
 import importlib
 
-from . import augment, data, features, localise, plots
+from . import augment, data, features, localise, plots, transfer
 from .anatomy import anatomy, receptive_field
 from .configs import CONFIGS, LRN, Config, Conv
 from .evaluate import dense, evaluate, top_k_error
@@ -53,6 +54,7 @@ __all__ = [
     "standin",
     "top_k_error",
     "train",
+    "transfer",
     "vgg",
     "widgets",
 ]

@@ -1,0 +1,338 @@
+"""What is a trained net worth on other images?
+
+The protocol of appendix B (chapter 8): the net, its weights fixed, turns an image of any size into
+a *descriptor*, and a linear classifier is trained on the descriptors of another set. Also the other
+way to go on from trained weights, fine-tuning, with smaller rates for early stages (Howard & Ruder,
+2018).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .augment import normalise
+from .data import ImageSet
+from .evaluate.views import Images, _rescaled
+from .features import activations
+from .model import VGG
+from .precision import autocast
+
+if TYPE_CHECKING:
+    from sklearn.svm import LinearSVC
+
+#: Values of the SVM's C that :func:`linear_classifier` tries.
+STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0)
+
+
+def descriptors(
+    net: VGG,
+    images: Images,
+    mean: Sequence[float],
+    std: Sequence[float] | None = None,
+    *,
+    scales: int | Sequence[int],
+    layers: Sequence[str] | None = None,
+    mirror: bool = True,
+    batch_size: int = 64,
+    precision: str = "fp32",
+) -> dict[str, Tensor]:
+    """Feature maps averaged over all places of an image, by layer and scale (appendix B).
+
+    Parameters
+    ----------
+    net : VGG
+        Left as it was; only the part up to the last layer asked for is run.
+    images : uint8 Tensor (N, 3, H, W), or sequence of PIL images or uint8 tensors (3, H, W)
+        Of any sizes.
+    mean, std : three floats
+        The normalisation that the net was trained with, in 0–255 units.
+    scales : int or sequence of int
+        Q, the shorter side in pixels that each image is rescaled to, or several of them.
+    layers : sequence of str, optional
+        Convolutional layers by the names of :func:`vgglib.features.activations`; default: the pool
+        at the end of each stage.
+    mirror : bool
+        Average the descriptors of each image and of its mirror image, as the paper does.
+    batch_size : int
+        Images that go through the net at a time.
+    precision : {"fp32", "bf16", "auto"}
+
+    Returns
+    -------
+    dict
+        Layer → Tensor (scales, N, channels), fp32 on the CPU. Not normalised: see
+        :func:`aggregate`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If there is no image, a layer is unknown or has no places to average over, Q is too small
+        for the deepest layer, or images are of another type.
+    """
+    scales = tuple(scales) if isinstance(scales, Sequence) else (scales,)
+    names = net.layer_names
+    layers = [name for name in names if name.startswith("pool")] if layers is None else layers
+    for layer in layers:
+        if not names.get(layer, layer).startswith("features."):
+            raise ValueError(
+                f"descriptors averages over the places of a feature map; {layer!r} is no layer of "
+                f"the convolutional part, which has {', '.join(_convolutional(names))}"
+            )
+    stages = sum(isinstance(module, nn.MaxPool2d) for module in net.features)
+    if not scales or any(not isinstance(q, int) or q < 2**stages for q in scales):
+        raise ValueError(
+            f"scales must be whole numbers of at least {2**stages} px, which {stages} pools halve "
+            f"to one place; got {scales!r}"
+        )
+    if not len(images):
+        raise ValueError("descriptors needs at least one image")
+    device = next(net.parameters()).device
+    found: dict[str, list[Tensor]] = {layer: [] for layer in layers}
+    for scale in scales:
+        rows: dict[str, dict[int, Tensor]] = {layer: {} for layer in layers}
+        for indices, same in _rescaled(images, scale):
+            for start in range(0, len(indices), batch_size):
+                part = slice(start, start + batch_size)
+                pixels = normalise(same[part].to(device), mean, std)
+                with autocast(device, precision):
+                    views = [pixels, pixels.flip(-1)] if mirror else [pixels]
+                    maps = [activations(net, view, layers) for view in views]
+                for layer in layers:
+                    means = [view[layer].float().mean((2, 3)).cpu() for view in maps]
+                    values = torch.stack(means).mean(0)  # (images, channels)
+                    rows[layer] |= zip(indices[part].tolist(), values, strict=True)
+        for layer in layers:
+            found[layer].append(torch.stack([rows[layer][i] for i in range(len(images))]))
+    return {layer: torch.stack(by_scale) for layer, by_scale in found.items()}
+
+
+def _convolutional(names: dict[str, str]) -> list[str]:
+    return [name for name, path in names.items() if path.startswith("features.")]
+
+
+def aggregate(by_scale: Tensor, how: str = "average") -> Tensor:
+    """One descriptor an image, of length 1, from those of several scales (appendix B).
+
+    Parameters
+    ----------
+    by_scale : Tensor, (scales, N, channels)
+        A layer's, from :func:`descriptors`.
+    how : {"average", "stack"}
+        The mean over the scales; or all of them side by side, which lets a classifier weigh each
+        by itself and makes the descriptor longer.
+
+    Returns
+    -------
+    Tensor, (N, channels) or (N, scales · channels)
+        Each row divided by its Euclidean length (L2-normalised); a row of zeros stays.
+
+    Raises
+    ------
+    ValueError
+        For another ``how`` or another shape.
+    """
+    if by_scale.ndim != 3:
+        raise ValueError(
+            f"aggregate takes one layer's descriptors, (scales, N, channels), got "
+            f"{tuple(by_scale.shape)}"
+        )
+    if how == "average":
+        joined = by_scale.mean(0)
+    elif how == "stack":
+        joined = by_scale.movedim(0, 1).flatten(1)  # (N, scales · channels)
+    else:
+        raise ValueError(f"how must be 'average' or 'stack', got {how!r}")
+    return F.normalize(joined, dim=1)
+
+
+def linear_classifier(
+    descriptors: Tensor,
+    labels: Tensor,
+    *,
+    strengths: Sequence[float] = STRENGTHS,
+    holdout: float = 0.2,
+    seed: int = 0,
+) -> LinearSVC:
+    """A linear support vector machine on descriptors (appendix B).
+
+    C, which says how much an error costs beside the length of the weights, is the one of
+    ``strengths`` that does best on a fifth of the images, kept aside as in the paper; then all of
+    them are used.
+
+    Parameters
+    ----------
+    descriptors : Tensor, (N, channels)
+    labels : Tensor, (N,)
+        At least two images of each class.
+    strengths : sequence of float
+        Values of C to choose from; with a single one nothing is kept aside.
+    holdout : float
+        The share that is kept aside for the choice, the same of every class.
+    seed : int
+        Which images those are.
+
+    Returns
+    -------
+    sklearn.svm.LinearSVC
+        Fitted: ``score(descriptors, labels)`` is its accuracy.
+
+    Raises
+    ------
+    ValueError
+        If the numbers of descriptors and labels differ, or a descriptor is not finite.
+    """
+    from sklearn.model_selection import GridSearchCV, StratifiedShuffleSplit  # slow to import
+    from sklearn.svm import LinearSVC
+
+    if descriptors.ndim != 2 or labels.shape != descriptors.shape[:1]:
+        raise ValueError(
+            f"descriptors (N, channels) need labels (N,), got {tuple(descriptors.shape)} and "
+            f"{tuple(labels.shape)}"
+        )
+    if not torch.isfinite(descriptors).all():
+        raise ValueError("some descriptors are not finite; were the net's weights loaded?")
+    x, y = descriptors.numpy().astype(np.float64), labels.numpy()
+    machine = LinearSVC(C=strengths[0], random_state=0, max_iter=5000)
+    if len(strengths) > 1:
+        aside = StratifiedShuffleSplit(1, test_size=holdout, random_state=seed)
+        search = GridSearchCV(machine, {"C": list(strengths)}, cv=aside, refit=False).fit(x, y)
+        machine.set_params(**search.best_params_)
+    return machine.fit(x, y)
+
+
+def nearest(queries: Tensor, gallery: Tensor, k: int = 5) -> tuple[Tensor, Tensor]:
+    """The most similar descriptors of a gallery, by the cosine of the angle between them.
+
+    Parameters
+    ----------
+    queries : Tensor, (M, channels)
+    gallery : Tensor, (N, channels)
+    k : int
+
+    Returns
+    -------
+    (Tensor, Tensor), both (M, k)
+        Cosines, the largest first, and the places in the gallery.
+
+    Raises
+    ------
+    ValueError
+        If the two differ in their channels, or the gallery has fewer than k.
+    """
+    if queries.ndim != 2 or gallery.ndim != 2 or queries.shape[1] != gallery.shape[1]:
+        raise ValueError(
+            f"queries and gallery must be (M, channels) and (N, channels), got "
+            f"{tuple(queries.shape)} and {tuple(gallery.shape)}"
+        )
+    if not 1 <= k <= len(gallery):
+        raise ValueError(f"k must be from 1 to {len(gallery)}, the size of the gallery; got {k!r}")
+    cosines = F.normalize(queries, dim=1) @ F.normalize(gallery, dim=1).T  # (M, N)
+    return tuple(cosines.topk(k, dim=1))
+
+
+def rate_groups(net: VGG, lr: float, factor: float) -> list[dict]:
+    """Parameter groups for an optimiser: the earlier the stage, the smaller its learning rate.
+
+    Parameters
+    ----------
+    net : VGG
+    lr : float
+        Rate of the classifier.
+    factor : float
+        Each stage's rate is so many times that of the one behind it: 1 gives one rate to all; with
+        0.3 the first of five stages learns at 0.3⁵, a quarter of a percent, of the classifier's
+        rate; 0 trains the classifier alone.
+
+    Returns
+    -------
+    list of dict
+        From the first stage to the classifier: ``name``, ``lr`` and ``params``. Groups whose rate
+        is 0 are left out.
+
+    Raises
+    ------
+    ValueError
+        If lr is not positive or the factor not in [0, 1].
+    """
+    if not lr > 0 or not 0 <= factor <= 1:
+        raise ValueError(f"lr must be positive and factor from 0 to 1, got {lr!r} and {factor!r}")
+    stages: list[list[nn.Parameter]] = [[]]
+    for module in net.features:
+        stages[-1] += module.parameters()
+        if isinstance(module, nn.MaxPool2d):
+            stages.append([])
+    stages.pop()  # behind the last pool
+    groups = [
+        {"name": f"stage {number}", "lr": lr * factor ** (len(stages) - number + 1), "params": own}
+        for number, own in enumerate(stages, start=1)
+    ]
+    groups.append({"name": "classifier", "lr": lr, "params": list(net.classifier.parameters())})
+    return [group for group in groups if group["lr"] > 0]
+
+
+def fine_tune(
+    net: VGG,
+    images: ImageSet,
+    mean: Sequence[float],
+    std: Sequence[float] | None = None,
+    *,
+    lr: float,
+    factor: float,
+    epochs: int = 10,
+    batch_size: int = 50,
+    seed: int = 0,
+) -> VGG:
+    """Train on from the weights that a net has, each stage at its own rate.
+
+    Stochastic gradient descent with the paper's momentum and L2 (§3.1) on the images and their
+    mirror images. The rates of :func:`rate_groups` rise and fall again within the run (one-cycle),
+    so that a new classifier's first gradients do little harm.
+
+    Parameters
+    ----------
+    net : VGG
+        Trained in place, on the device where it is. Its classifier must have the new classes.
+    images : ImageSet
+        Of the net's size.
+    mean, std : three floats
+        The normalisation that the net was trained with, in 0–255 units.
+    lr, factor : float
+        See :func:`rate_groups`; with factor 0 the convolutional part stays as it is, the
+        statistics of batch norm included.
+    epochs, batch_size : int
+    seed : int
+        Of the order of the images, the mirroring and dropout.
+
+    Returns
+    -------
+    VGG
+        The net, in evaluation mode.
+    """
+    torch.manual_seed(seed)
+    device = next(net.parameters()).device
+    pixels = normalise(images.images.to(device), mean, std)
+    labels = images.labels.to(device)
+    groups = rate_groups(net, lr, factor)
+    optimiser = torch.optim.SGD(groups, momentum=0.9, weight_decay=5e-4)
+    steps = epochs * -(-len(labels) // batch_size)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, [group["lr"] for group in groups], total_steps=steps, cycle_momentum=False
+    )
+    net.train()
+    net.features.train(factor > 0).requires_grad_(factor > 0)
+    for _ in range(epochs):
+        for part in torch.randperm(len(labels), device=device).split(batch_size):
+            mirrored = (torch.rand(len(part), device=device) < 0.5).view(-1, 1, 1, 1)
+            views = torch.where(mirrored, pixels[part].flip(3), pixels[part])
+            optimiser.zero_grad()
+            F.cross_entropy(net(views), labels[part]).backward()
+            optimiser.step()
+            schedule.step()
+    net.features.requires_grad_()
+    return net.eval()
