@@ -35,6 +35,7 @@ from . import checkpoint, record
 from .batches import check_size, pipeline, split
 from .checkpoint import Checkpoint, CheckpointError
 from .recipe import Recipe
+from .small_maps import small_maps_as_products
 
 # Steps between two looks at the loss: each look makes a GPU wait for the CPU.
 LOOK_EVERY = 20
@@ -195,6 +196,7 @@ class _Run:
             fused=place.device.type in ("cpu", "cuda"),
         )
         self.scheduler = _scheduler(self.optimiser, recipe, len(self.source))
+        self.compiled = compiled
         self.forward = torch.compile(model) if compiled else model
         if place.world > 1:
             gpu = [place.device] if place.device.type == "cuda" else None
@@ -405,7 +407,9 @@ class _Run:
     def loss(self, net: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Mean cross-entropy of a batch, and the scores."""
         images = images.contiguous(memory_format=self.layout)
-        with autocast(self.place.device, self.recipe.precision):
+        # What torch.compile has translated keeps its own convolutions.
+        products = contextlib.nullcontext() if self.compiled else small_maps_as_products(self.model)
+        with autocast(self.place.device, self.recipe.precision), products:
             scores = net(images)
         return F.cross_entropy(scores.float(), labels), scores
 

@@ -1,0 +1,67 @@
+"""Why is the last stage of a net for small images slow to train on a CPU, and what helps?
+
+At 32 pixels the convolutions of stage 5 work on 2×2 maps, on which oneDNN's backward pass reaches
+a small part of the machine's rate (``benchmarks/profile_step.py``). Written as one matrix product
+of all patches with all filters, the same sums take half the time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# Height and width up to which the product is the faster way; at 4×4 the convolution is.
+LARGEST = 2
+
+
+@contextlib.contextmanager
+def small_maps_as_products(model: nn.Module) -> Iterator[None]:
+    """While it is open, a training step on the CPU convolves small maps by a matrix product.
+
+    The result is the convolution's but for rounding. Passes without gradients are left as they are:
+    forwards the convolution is no slower. Strided, dilated and grouped convolutions, and those that
+    pad with something else than zeros, are not touched.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Its convolutions' ``forward`` is replaced and put back at the end.
+    """
+    chosen = [m for m in model.modules() if type(m) is nn.Conv2d and _plain(m)]
+    for convolution in chosen:
+        convolution.forward = partial(_forward, convolution)
+    try:
+        yield
+    finally:
+        for convolution in chosen:
+            del convolution.forward
+
+
+def _plain(convolution: nn.Conv2d) -> bool:
+    ones = (1, 1)
+    return (
+        convolution.stride == convolution.dilation == ones
+        and convolution.groups == 1
+        and convolution.padding_mode == "zeros"
+        and isinstance(convolution.padding, tuple)
+    )
+
+
+def _forward(convolution: nn.Conv2d, maps: Tensor) -> Tensor:
+    """Shapes (N, C, H, W) to (N, C', H', W')."""
+    small = max(maps.shape[-2:]) <= LARGEST and maps.device.type == "cpu"
+    if not small or not torch.is_grad_enabled():
+        return nn.Conv2d.forward(convolution, maps)
+    kernel, padding = convolution.kernel_size, convolution.padding
+    height, width = (
+        side + 2 * p - k + 1 for side, p, k in zip(maps.shape[-2:], padding, kernel, strict=True)
+    )
+    patches = F.unfold(maps, kernel, padding=padding)  # (N, C·k·k, H'·W')
+    rows = patches.transpose(1, 2).flatten(0, 1)  # (N·H'·W', C·k·k)
+    sums = F.linear(rows, convolution.weight.flatten(1), convolution.bias)
+    return sums.view(len(maps), height, width, -1).permute(0, 3, 1, 2)
