@@ -84,9 +84,14 @@ def part_of(name, shapes):
         # Backwards twice, but for the first layer, whose images need no gradient.
         times = 1 if way == "forward" or weight[1] == 3 else 2
         return f"stage {int(math.log2(SIZE / side)) + 1}, {way}", times * products
+    if name in ("im2col", "col2im"):
+        return f"stage 5, {'forward' if name == 'im2col' else 'backward'}", 0
     if name in ("addmm", "mm", "mkldnn_linear"):
         first, second = [shape for shape in shapes if len(shape) == 2][-2:]
-        return "FC layers", 2 * first[0] * first[1] * second[1]
+        # On a CPU stage 5's 2×2 maps are patches of 3·3·512 values (vgglib.train.small_maps).
+        patches = 9 * 512 in (*first, *second)
+        part = f"stage 5, {'backward' if name == 'mm' else 'forward'}" if patches else "FC layers"
+        return part, 2 * first[0] * first[1] * second[1]
     if name in ("relu", "threshold_backward", "clamp_min") or "max_pool2d" in name:
         return "ReLU and pool", 0
     if "sgd" in name.lower():
