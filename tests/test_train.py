@@ -2,6 +2,7 @@
 
 import math
 import platform
+import warnings
 from pathlib import Path
 
 import pytest
@@ -299,6 +300,18 @@ def test_imitated_bf16_is_reported(data, monkeypatch):
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="other processors, other flags")
+@pytest.mark.parametrize(
+    ("precision", "channels_last", "inside"),
+    [("fp32", True, 9), ("bf16", True, 1), ("bf16", False, 9)],
+)
+def test_a_cpu_stores_channels_last_in_bf16_only(data, precision, channels_last, inside):
+    net = tiny()
+    with warnings.catch_warnings(action="ignore"):  # of bf16 where it is imitated
+        fit(data, net, epochs=1, precision=precision, channels_last=channels_last)
+    second = [p for p in net.parameters() if p.dim() == 4][1]  # (C', C, 3, 3)
+    assert second.stride(1) == inside
+
+
 def test_a_cpu_has_bf16_if_its_flags_say_so():
     flags = Path("/proc/cpuinfo").read_text().split()
     assert precision.has_bf16("cpu") == ("avx512bw" in flags)

@@ -30,6 +30,11 @@ def check_precision(precision: str) -> None:
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
 
 
+def computes_in_bf16(device: torch.device | str, precision: str) -> bool:
+    """Does a net compute in bf16 on this device, if the precision is this one of ``PRECISIONS``?"""
+    return precision == "bf16" or (precision == "auto" and has_bf16(device))
+
+
 def autocast(device: torch.device | str, precision: str) -> torch.autocast:
     """The context in which a net computes in a precision; weights stay in fp32.
 
@@ -45,5 +50,5 @@ def autocast(device: torch.device | str, precision: str) -> torch.autocast:
         If ``precision`` is none of these.
     """
     check_precision(precision)
-    half = precision == "bf16" or (precision == "auto" and has_bf16(device))
+    half = computes_in_bf16(device, precision)
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=half)

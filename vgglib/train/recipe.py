@@ -51,7 +51,8 @@ class Recipe:
         bf16 uses ``torch.autocast``; weights and optimiser stay in fp32. ``"auto"``: bf16 where the
         device computes in it, else fp32.
     channels_last : bool
-        Store images as (N, H, W, C), which convolution kernels prefer.
+        Store images as (N, H, W, C), which convolution kernels prefer on a GPU and in bf16. A CPU
+        that computes in 32 bits keeps (N, C, H, W), in which its backward pass is faster.
     seed : int
         Seeds the order of the images, the crops, dropout and the choice of the held-out images.
         The weights are drawn when the net is built: call ``torch.manual_seed`` before.
