@@ -20,7 +20,7 @@ BOOK_SOURCES = _config.yml _toc.yml tools/imports.py \
 	$(shell find book vgglib -type f -not -name '*.pyc') \
 	$(wildcard notebooks/*.ipynb benchmarks/recorded/*.json)
 
-.PHONY: help setup book pdf test notebooks claims assignments grade slides serve lint format address clean
+.PHONY: help setup book pdf test notebooks claims assignments grade slides serve lint format hooks links address clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -69,6 +69,15 @@ lint: $(INSTALLED)  ## check style and formatting
 format: $(INSTALLED)  ## put code into the house style
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
+
+hooks: $(INSTALLED)  ## check each commit before it is made; show notebooks' changes cell by cell
+	$(PY) -m pre_commit install
+	git config diff.jupyternotebook.command '$(PY) -m nbdime.vcs.git.diffdriver diff'
+	git config merge.jupyternotebook.driver '$(PY) -m nbdime.vcs.git.mergedriver merge %O %A %B %L %P'
+	git config merge.jupyternotebook.name 'notebooks, cell by cell'
+
+links: $(INSTALLED)  ## ask every address outside of the book whether it still answers
+	$(PY) .venv/bin/jupyter-book build . -n --all --builder linkcheck
 
 address: $(INSTALLED)  ## move the course to another repository: URL=https://github.com/me/fork
 	$(PY) tools/set_address.py "$(URL)"

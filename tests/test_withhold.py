@@ -23,13 +23,13 @@ def test_students_notebooks_lack_the_answers_and_nothing_else(path, tmp_path):
     assert not list(tmp_path.rglob("assignments"))
 
 
-def test_students_book_shows_no_answer():
+def test_students_book_shows_no_answer(book):
     """Neither on its pages nor in the sources that lie beside them; the folded edition does."""
     built = subprocess.run(
         ["make", "book", "SOLUTIONS=none"], cwd=ROOT, capture_output=True, text=True
     )
     assert built.returncode == 0, built.stdout + built.stderr
-    folded, withheld = ROOT / "_build" / "html", ROOT / "_build" / "students" / "_build" / "html"
+    withheld = ROOT / "_build" / "students" / "_build" / "html"
     for path in CHAPTERS:
         # The longest line of each answer in code, as a reader sees it.
         cells = [
@@ -40,8 +40,8 @@ def test_students_book_shows_no_answer():
         ]
         page = Path("notebooks") / f"{path.stem}.html"
         with_answers, without = (
-            BeautifulSoup((book / page).read_text("utf-8"), "html.parser").get_text()
-            for book in (folded, withheld)
+            BeautifulSoup((edition / page).read_text("utf-8"), "html.parser").get_text()
+            for edition in (book, withheld)
         )
         assert lines and all(line in with_answers for line in lines)
         assert not [line for line in lines if line in without]
