@@ -1,15 +1,39 @@
 """Each assignment with the real grader: reference, untouched version, plausible wrong answers."""
 
+import json
 import re
+import subprocess
+import sys
 
 import assignments
 import nbformat
 import pytest
 from grading import check, sandbox
-from grading.source import sources
+from grading.source import STUB, sources
 
 SOURCES = sources()
 WITHHELD = re.compile(r"### BEGIN [A-Z ]+\n(.*?)### END ", re.DOTALL)
+
+
+# Runs notebooks as Colab does, where nbgrader is not, and all of their cells whatever some raise.
+STUDENT = """
+import json, sys, types
+from pathlib import Path
+from IPython.core.interactiveshell import InteractiveShell
+
+sys.modules["nbgrader"] = None  # importing it fails
+sys.modules["google.colab"] = types.ModuleType("google.colab")
+said, shell = {}, InteractiveShell.instance()
+for path in Path(sys.argv[1]).glob("*.ipynb"):
+    shell.reset()
+    for cell in json.loads(path.read_text("utf-8"))["cells"]:
+        if cell["cell_type"] == "code":
+            result = shell.run_cell("".join(cell["source"]), silent=True)
+            error = result.error_before_exec or result.error_in_exec
+            name = cell["metadata"].get("nbgrader", {}).get("grade_id", "given")
+            said[f"{path.stem} {name}"] = error and [type(error).__name__, str(error)]
+Path(sys.argv[2]).write_text(json.dumps(said))
+"""
 
 
 @pytest.fixture(params=SOURCES, ids=lambda source: source.name)
@@ -63,3 +87,20 @@ def test_student_versions_hold_no_answer_and_no_hidden_test(tmp_path):
         assert len(withheld) == marked.count("### BEGIN ") >= len(source.tasks)
         assert not [region for region in withheld if region.strip() in shown]
         assert all(cell.get("outputs", []) == [] for cell in notebook.cells)
+
+
+def test_checks_of_an_empty_answer_say_how_to_go_on(tmp_path):
+    assignments.main(tmp_path)
+    told = tmp_path / "told.json"
+    command = [sys.executable, "-c", STUDENT, tmp_path, told]
+    subprocess.run(command, check=True, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    said = json.loads(told.read_text())
+    tests = [f"{s.name} {s.cells[n].grade_id}" for s in SOURCES for t in s.tasks for n in t.tests]
+    assert len(tests) > 60 and said.keys() > set(tests)
+    for test in tests:
+        kind, message = said.pop(test)
+        empty = (kind, message) == ("NotImplementedError", re.search('"(.+)"', STUB)[1])
+        asks = kind == "AssertionError" and re.search("replace|give|True or False", message, re.I)
+        assert empty or asks, f"{test}: {kind}: {message}"
+    given = {name: error for name, error in said.items() if name.endswith(" given") and error}
+    assert not given

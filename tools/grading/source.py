@@ -25,6 +25,10 @@ from nbgrader.preprocessors import (
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks" / "assignments"
 HEADING = re.compile(r"^#{2,3} +(Task +\d+)\b", re.MULTILINE)
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+# In place of a solution. The check of an empty answer ends with this text.
+STUB = """\
+# YOUR CODE HERE
+raise NotImplementedError("No answer yet: replace these two lines, run this cell, check again.")"""
 
 
 @dataclass
@@ -116,14 +120,14 @@ def student_version(notebook):
         {"kernelspec": KERNEL, "language_info": {"name": "python", "file_extension": ".py"}}
     )
     for preprocessor in (
-        ClearSolutions,
-        LockCells,
-        ClearHiddenTests,
-        ClearMarkScheme,
-        ClearOutput,
-        ComputeChecksums,
+        ClearSolutions(code_stub={"python": STUB}),
+        LockCells(),
+        ClearHiddenTests(),
+        ClearMarkScheme(),
+        ClearOutput(),
+        ComputeChecksums(),
     ):
-        notebook, _ = preprocessor().preprocess(notebook, {})
+        notebook, _ = preprocessor.preprocess(notebook, {})
     return notebook
 
 
