@@ -3,7 +3,7 @@
 Net A at an eighth of the width, with batch norm, on the small Fashion-MNIST of the package. Run 1
 learns labels of other images; run 2 is tested on images that are normalised otherwise; run 3 goes
 on after epoch 12 from the weights alone, its learning rate back at the first value; run 4 has no
-mistake. Writes recorded/diagnosis.json, which does not say so.
+mistake. Writes recorded/diagnosis.json, in which no label says so.
 
     python benchmarks/diagnosis.py --threads 1
 """
@@ -42,7 +42,7 @@ def fit(net, data, recipe, normalisation=None):
     if tested:
         history["test_loss"] = [each["loss"] for each in tested]
         history["test_accuracy"] = [each["top1"] for each in tested]
-    return history[["epoch", "lr", "train_loss", "test_loss", "test_accuracy"]]
+    return history[["epoch", "train_loss", "test_loss", "test_accuracy"]]  # the rate would tell
 
 
 def mislabelled(seed, data):

@@ -12,6 +12,7 @@ import json
 import os
 import socket
 import struct
+import subprocess
 import threading
 import time
 
@@ -574,6 +575,16 @@ def test_a_bubblewrap_that_can_not_start_is_explained(programs, tmp_path, capsys
     assert grade.main([str(tmp_path), str(tmp_path / "out")]) == 2
     told = capsys.readouterr().err
     assert "Permission denied" in told and "apparmor_restrict_unprivileged_userns" in told
+
+
+def test_an_environment_below_tmp_is_seen_in_the_sandbox(tmp_path, monkeypatch):
+    environment = tmp_path / "an environment"
+    environment.mkdir()
+    (environment / "python").touch()
+    monkeypatch.setattr(sandbox.sys, "prefix", str(environment))
+    command = [*sandbox.bubblewrap(LIMITS), "/bin/sh", "-c", 'ls "$1"; touch "$1"/x', "-"]
+    done = subprocess.run([*command, environment], capture_output=True, text=True)
+    assert done.stdout == "python\n" and "Read-only" in done.stderr
 
 
 def test_without_sandbox_there_are_limits(source):

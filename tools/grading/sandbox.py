@@ -150,7 +150,10 @@ def bubblewrap(limits, hidden=(), filter_fd=None):
     python |= {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     mounts = {Path(path): ["--ro-bind"] for path in (*SYSTEM, *SETTINGS, *python)}
     mounts |= {Path(path).resolve(): ["--tmpfs"] for path in (ROOT, *hidden)}
-    made = {}  # what is mounted so far: whether it can be seen
+    # Before what may lie below it, such as an environment made there.
+    size = str(limits.scratch)
+    options += ["--perms", "1777", "--size", size, "--tmpfs", "/tmp"]
+    made = {Path("/tmp"): False}  # what is mounted so far: whether it can be seen
     for path in sorted(mounts, key=lambda path: len(path.parts)):
         how = mounts[path]
         within = next((made[parent] for parent in path.parents if parent in made), False)
@@ -171,10 +174,8 @@ def bubblewrap(limits, hidden=(), filter_fd=None):
     options += ["--perms", "0755", "--dir", COURSE]  # made by a mount, it would be root's alone
     options += ["--ro-bind", str(vgglib_folder()), f"{COURSE}/vgglib"]
     options += ["--ro-bind", str(INSIDE), f"{COURSE}/inside"]
-    size = str(limits.scratch)
     options += ["--proc", "/proc", "--dev", "/dev"]
     options += ["--perms", "1777", "--size", size, "--tmpfs", "/dev/shm"]
-    options += ["--perms", "1777", "--size", size, "--tmpfs", "/tmp"]
     if filter_fd is not None:
         options += ["--seccomp", str(filter_fd)]
     options += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp"]
