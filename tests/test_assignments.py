@@ -11,6 +11,8 @@ import pytest
 from grading import check, sandbox
 from grading.source import STUB, sources
 
+import vgglib
+
 SOURCES = sources()
 WITHHELD = re.compile(r"### BEGIN [A-Z ]+\n(.*?)### END ", re.DOTALL)
 
@@ -87,6 +89,18 @@ def test_student_versions_hold_no_answer_and_no_hidden_test(tmp_path):
         assert len(withheld) == marked.count("### BEGIN ") >= len(source.tasks)
         assert not [region for region in withheld if region.strip() in shown]
         assert all(cell.get("outputs", []) == [] for cell in notebook.cells)
+
+
+def test_the_curves_to_diagnose_are_the_recorded_ones():
+    notebook = next(source for source in SOURCES if source.name == "05_training").released
+    (cell,) = (cell.source for cell in notebook.cells if "train_loss = {" in cell.source)
+    tables = {}
+    exec(cell, tables)
+    runs = {run["label"]: run["history"] for run in vgglib.recorded("diagnosis")["runs"]}
+    for key in ("train_loss", "test_loss"):
+        assert {f"run {n}": text.split() for n, text in tables[key].items()} == {
+            label: [f"{loss:.3f}" for loss in history[key]] for label, history in runs.items()
+        }
 
 
 def test_checks_of_an_empty_answer_say_how_to_go_on(tmp_path):

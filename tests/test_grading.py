@@ -210,6 +210,17 @@ def test_an_answer_in_another_cell_is_found(source, session, solved):
 def test_an_untouched_answer_for_a_person_gets_nothing(source, session):
     result = examine(source, check.content(source.released), LIMITS, session=session)
     assert points(result) == {"macs": 0, "normalise": 0, "argue": 0}
+    assert result["remarks"] == ["not answered: macs, normalise, argue"]
+
+
+def test_an_answer_for_a_person_in_a_cell_of_its_own_is_shown_to_the_person(
+    source, session, solved
+):
+    answer = nbformat.v4.new_markdown_cell("More nonlinearities.")
+    solved.cells[-1:] = [source.released.cells[-1], answer]
+    result = examine(source, check.content(solved), LIMITS, session=session)
+    assert points(result) == RIGHT
+    assert result["tasks"]["argue"]["answer"].endswith("\n\nMore nonlinearities.")
 
 
 UNREADABLE = {
@@ -476,7 +487,8 @@ def without_running(monkeypatch):
         test = {"id": "macs-three", "points": 0.0, "max": 1.0, "passed": False, "hidden": True}
         test |= {"message": "=<script>alert(1)</script> 3 64", "shown": "</pre><script>"}
         entry = {"title": "Task 1", "manual": False, "max": 3, "points": 0.0, "error": "<b>"}
-        entry |= {"answer": "</pre><img src=x onerror=alert(1)>", "output": "", "tests": [test]}
+        entry |= {"answer": "</pre><img src=x onerror=alert(1)>", "empty": False, "output": ""}
+        entry |= {"tests": [test]}
         manual = {**entry, "manual": True, "points": None, "answer": "so", "tests": []}
         tasks = {"macs": {**entry, "comment": ""}, "argue": {**manual, "comment": ""}}
         return {"problem": None, "remarks": [], "tasks": tasks}, True
@@ -585,6 +597,11 @@ def test_an_environment_below_tmp_is_seen_in_the_sandbox(tmp_path, monkeypatch):
     command = [*sandbox.bubblewrap(LIMITS), "/bin/sh", "-c", 'ls "$1"; touch "$1"/x', "-"]
     done = subprocess.run([*command, environment], capture_output=True, text=True)
     assert done.stdout == "python\n" and "Read-only" in done.stderr
+
+
+def test_recorded_runs_can_be_read_in_the_sandbox(session):
+    code = "import vgglib\nprint(vgglib.recorded('recipe')['name'])"
+    assert session.run(code) == ("recipe\n", None)
 
 
 def test_without_sandbox_there_are_limits(source):

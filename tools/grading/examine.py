@@ -40,9 +40,10 @@ def examine(source, content, limits, sandboxed=True, hidden=(), session=None):
     -------
     dict
         "problem": why there is no grade, or None; "remarks": list of str; "tasks": by name, with
-        "points" (None: not known), "max", "manual", "answer", "error", "output", "comment" and
-        "tests"; for each test "id", "points", "max", "passed", "message", "shown" (the message for
-        the student) and "hidden" (whether it failed in the hidden part).
+        "points" (None: not known), "max", "manual", "answer", "empty" (whether the answer is what
+        was handed out), "error", "output", "comment" and "tests"; for each test "id", "points",
+        "max", "passed", "message", "shown" (the message for the student) and "hidden" (whether it
+        failed in the hidden part).
     """
     result = {"problem": None, "remarks": [], "tasks": {}}
     try:
@@ -81,6 +82,8 @@ class _Examination:
                 "max": task.points,
                 "points": None,
                 "answer": answer,
+                "empty": answer is not None
+                and answer.strip() in ("", source.cells[task.cell].released.strip()),
                 "error": None,
                 "output": "",
                 "comment": "",
@@ -91,8 +94,12 @@ class _Examination:
                 self.of_cell[index] = (task, entry)
 
     def _answer(self, task):
+        """What a person reads; an answer for a person may go on in cells that were added."""
         number = self.found.cells.get(task.cell)
-        return None if number is None else self.cells[number].source
+        if number is None:
+            return None
+        numbers = [number, *(self.found.extra.get(task.cell, []) if task.manual else [])]
+        return "\n\n".join(self.cells[n].source for n in numbers)
 
     def run(self):
         """Go through the source's cells in order, the student's own after their neighbours."""
@@ -104,25 +111,24 @@ class _Examination:
             elif cell.role in ("solution", "manual"):
                 number = self.found.cells.get(index)
                 if number is not None and self.cells[number].kind == "code":
-                    entry["output"], entry["error"] = self._run(entry["answer"])
-                if cell.role == "manual" and self._untouched(entry["answer"], cell):
+                    entry["output"], entry["error"] = self._run(self.cells[number].source)
+                if cell.role == "manual" and entry["empty"]:
                     entry["points"] = 0.0
-                    self.result["remarks"].append(f"{task.name}: not answered")
             elif cell.role == "test" and entry["answer"] is not None:
                 entry["tests"].append(self._test(cell, self.source.cells[task.cell].names, entry))
             self._extra(index)
         for entry in self.result["tasks"].values():
             if entry["tests"]:
                 entry["points"] = sum(test["points"] for test in entry["tests"])
+        if empty := [name for name, entry in self.result["tasks"].items() if entry["empty"]]:
+            self.result["remarks"].append(f"not answered: {', '.join(empty)}")
         if self.over:
             self.result["remarks"].append(self.over)
 
-    @staticmethod
-    def _untouched(answer, cell):
-        return answer is not None and answer.strip() in ("", cell.released.strip())
-
     def _extra(self, index):
         for number in self.found.extra.get(index, []):
+            if self.cells[number].kind != "code":
+                continue
             _, error = self._run(self.cells[number].source)
             if error:
                 self.result["remarks"].append(f"cell {number + 1}: {one_line(error)}")

@@ -106,8 +106,8 @@ class Match:
     cells : dict
         Number in the submission by number in the source.
     extra : dict
-        Numbers of the student's own code cells, by the number of the source's cell that they
-        follow (-1: at the top).
+        Numbers of the student's own cells, by the number of the source's cell that they follow
+        (-1: at the top).
     remarks : list of str
         What a person should know.
     """
@@ -150,7 +150,7 @@ def match(source, cells):
     for number, cell in enumerate(cells):
         if number in own:
             anchor = own[number]
-        elif cell.kind == "code" and cell.source.strip():
+        elif cell.source.strip() and not (cell.kind == "markdown" and HEADING.search(cell.source)):
             result.extra.setdefault(anchor, []).append(number)
     return result
 

@@ -1,9 +1,9 @@
 """Starts the worker in a sandbox made by bubblewrap, and watches what it uses.
 
 Inside, a submission sees the system's programs and libraries, the Python environment, ``vgglib``
-and `grading.inside`, all read-only, and an empty writable /tmp of limited size. It has no network,
-no home, no other process, no environment variable of the grader's; neither the course's sources and
-hidden tests nor other submissions are in its file system at all.
+with its recorded runs and `grading.inside`, all read-only, and an empty writable /tmp of limited
+size. It has no network, no home, no other process, no environment variable of the grader's; neither
+the course's sources and hidden tests nor other submissions are in its file system at all.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from . import seccomp
 
 ROOT = Path(__file__).resolve().parents[2]
 INSIDE = Path(__file__).parent / "inside"
-COURSE = "/course"  # where vgglib and `inside` lie in the sandbox
+COURSE = "/course"  # where vgglib, `inside` and the recorded runs lie in the sandbox
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 SETTINGS = [
     "/etc/alternatives",
@@ -98,6 +98,14 @@ class Limits:
 def vgglib_folder():
     """Where the package lies that students use."""
     return Path(importlib.util.find_spec("vgglib").origin).resolve().parent
+
+
+def lent():
+    """Folders for a submission to read, by their place among the course's."""
+    package = vgglib_folder()
+    folders = {"vgglib": package, "inside": INSIDE}
+    recorded = package.parent / "benchmarks" / "recorded"  # where a checkout keeps them
+    return folders | ({"benchmarks/recorded": recorded} if recorded.is_dir() else {})
 
 
 def environment(scratch, course):
@@ -171,9 +179,10 @@ def bubblewrap(limits, hidden=(), filter_fd=None):
         options += [*how, str(path)]
         if seen:
             options.append(str(path))
-    options += ["--perms", "0755", "--dir", COURSE]  # made by a mount, it would be root's alone
-    options += ["--ro-bind", str(vgglib_folder()), f"{COURSE}/vgglib"]
-    options += ["--ro-bind", str(INSIDE), f"{COURSE}/inside"]
+    for folder in (COURSE, f"{COURSE}/benchmarks"):  # made by a mount, it would be root's alone
+        options += ["--perms", "0755", "--dir", folder]
+    for name, folder in lent().items():
+        options += ["--ro-bind", str(folder), f"{COURSE}/{name}"]
     options += ["--proc", "/proc", "--dev", "/dev"]
     options += ["--perms", "1777", "--size", size, "--tmpfs", "/dev/shm"]
     if filter_fd is not None:
@@ -259,9 +268,9 @@ class Process:
             )
             folder = self.scratch.name
             course = Path(folder) / "course"
-            course.mkdir()
-            (course / "vgglib").symlink_to(vgglib_folder())
-            (course / "inside").symlink_to(INSIDE)
+            for name, place in lent().items():
+                (course / name).parent.mkdir(parents=True, exist_ok=True)
+                (course / name).symlink_to(place)
             setting = environment(folder, str(course))
         number = connection.fileno()
         command = [sys.executable, "-m", "inside.worker", str(number), json.dumps(options)]
