@@ -53,6 +53,19 @@ def tags(cell):
     return cell.metadata.get("tags", [])
 
 
+def notebook_of(*cells):
+    """A notebook in memory: Markdown strings, and code cells as ``(source, tags)``."""
+    v4 = nbformat.v4
+    return v4.new_notebook(
+        cells=[
+            v4.new_markdown_cell(cell)
+            if isinstance(cell, str)
+            else v4.new_code_cell(cell[0], metadata={"tags": list(cell[1])})
+            for cell in cells
+        ]
+    )
+
+
 CHAPTERS = [Chapter(path) for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))]
 
 

@@ -7,12 +7,11 @@ import copy
 import re
 from itertools import pairwise
 
-import claims
 import nbformat
 import pytest
 import set_address
 import yaml
-from conftest import CHAPTERS, ROOT, Chapter, tags
+from conftest import CHAPTERS, ROOT, Chapter, notebook_of, tags
 from execute import normalise
 
 SETUP = """\
@@ -209,7 +208,7 @@ def stated_numbers(markdown):
     A blockquote holds what others say; numbers of claims and papers are names.
     """
     own = re.sub(r"^>.*$", "", without_markup(markdown), flags=re.MULTILINE)
-    own = re.sub(r"(Claim|Verdict|Exercise|Solution|arXiv:?|§) ?\d+(\.\d+)+", "", own)
+    own = re.sub(r"(Claim|Verdict|error|Exercise|Solution|arXiv:?|§) ?\d+(\.\d+)+", "", own)
     return EXACT.findall(own)
 
 
@@ -250,70 +249,6 @@ def test_a_number_is_backed_by_what_rounds_to_it(number, evidence, expected):
 def test_numbers_of_quotations_and_names_need_no_cell():
     text = "> **Claim 1.2** (§2.3): 27,000 weights\n\nIn §2.30 and arXiv 1409.1556: 3.14, `9.99`."
     assert stated_numbers(text) == ["3.14"]
-
-
-# Claims -----------------------------------------------------------------------------------
-
-
-def test_ledger_is_what_the_chapters_say():
-    page = claims.LEDGER.read_text(encoding="utf-8")
-    assert claims.with_table(page) == page, "run `make claims`"
-    tagged = [t for c in CHAPTERS for cell in c.of("code") for t in tags(cell) if t[:6] == "claim-"]
-    linked = re.findall(r"\(\.\./notebooks/\w+\.ipynb#(claim-[\d-]+)\)", page)
-    assert linked == sorted(tagged, key=lambda tag: [int(part) for part in tag[6:].split("-")])
-
-
-def test_every_chapter_checks_claims(chapter):
-    assert claims.chapter_claims(chapter.path)
-
-
-def notebook_of(*cells):
-    """A notebook in memory: Markdown strings, and code cells as ``(source, tags)``."""
-    v4 = nbformat.v4
-    return v4.new_notebook(
-        cells=[
-            v4.new_markdown_cell(cell)
-            if isinstance(cell, str)
-            else v4.new_code_cell(cell[0], metadata={"tags": list(cell[1])})
-            for cell in cells
-        ]
-    )
-
-
-CLAIM = "> **Claim 2.1** (§2.3): depth helps."
-CELL = ("assert True", ["claim-2-1"])
-VERDICT = "**Verdict 2.1: reproduced at reduced scale (CIFAR-10).** It does."
-
-
-def test_a_claim_is_read(tmp_path):
-    path = tmp_path / "02_design.ipynb"
-    nbformat.write(notebook_of(CLAIM, CELL, VERDICT), path)
-    verdict = "reproduced at reduced scale (CIFAR-10)"
-    assert claims.chapter_claims(path) == [("2.1", "depth helps.", "§2.3", verdict)]
-
-
-@pytest.mark.parametrize(
-    "cells",
-    [
-        (CLAIM, CELL),
-        (CLAIM, VERDICT, CELL),
-        (CLAIM, VERDICT),
-        (CELL, VERDICT),
-        (CLAIM, CELL, CELL, VERDICT),
-        (CLAIM.replace("2.1", "2.2"), (CELL[0], ["claim-2-2"]), VERDICT.replace("2.1", "2.2")),
-        (CLAIM.replace("2.1", "3.1"), (CELL[0], ["claim-3-1"]), VERDICT.replace("2.1", "3.1")),
-        (CLAIM.replace("depth", "a|b"), CELL, VERDICT),
-        (CLAIM, CELL, "**Verdict 2.1: reproduced (why).**"),
-        (CLAIM, CELL, "**Verdict 2.1: not reproduced.**"),
-        (CLAIM, CELL, "**Verdict 2.1: confirmed.**"),
-        (CLAIM.replace(" (§2.3)", ""), CELL, VERDICT),
-    ],
-)
-def test_a_claim_that_is_not_whole_is_refused(tmp_path, cells):
-    path = tmp_path / "02_design.ipynb"
-    nbformat.write(notebook_of(*cells), path)
-    with pytest.raises(ValueError, match=r"02_design\.ipynb"):
-        claims.chapter_claims(path)
 
 
 # The tools --------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ def test_a_deck_has_the_chapters_claims_figures_and_ends(decks, chapter):
     found = claims.chapter_claims(chapter.path)
     for kind in ("claim", "verdict"):
         titles = [s.h3.get_text().split(" (")[0] for s in soup.select(f"section.{kind}")]
-        assert [t.split()[1].rstrip(":") for t in titles] == [number for number, *_ in found]
+        assert [t.split()[1].rstrip(":") for t in titles] == [claim.number for claim in found]
     shown = [b64decode(i["src"].partition(",")[2]) for i in soup.select("section.figure img")]
     cells = chapter.of("code")
     first_answer = next(n for n, c in enumerate(cells) if "solution" in tags(c))

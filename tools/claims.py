@@ -1,4 +1,4 @@
-"""The claims ledger: read the marks in the chapters, write the table of book/claims.md.
+"""The claims ledger: read the marks in the chapters, write the tables made of them.
 
     python tools/claims.py
 
@@ -8,18 +8,25 @@ A claim of chapter 2 consists of three marks, in this order:
 2. the code cell that checks it, tagged ``claim-2-3``
 3. in a later Markdown cell, a line  **Verdict 2.3: reproduced.** what we saw
 
-The verdict is one of ``VERDICTS``; all but plain "reproduced" say more in parentheses.
+The verdict is one of ``VERDICTS``; all but plain "reproduced" say more in parentheses. Where the
+cell settles an error that is met in many places, a line after it says so:
+
+    **Widespread error 2.3** (where it is met): what is said. **Instead:** what is so.
+
+They become the tables of book/claims.md, and the totals by verdict of book/index.md.
 """
 
 import re
 from collections import Counter
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import nbformat
 
 ROOT = Path(__file__).resolve().parent.parent
 LEDGER = ROOT / "book" / "claims.md"
-BEGIN, END = "<!-- claims: written by `make claims` -->", "<!-- end of claims -->"
+LANDING = ROOT / "book" / "index.md"
 VERDICTS = (
     "reproduced at reduced scale",
     "reproduced",
@@ -30,39 +37,67 @@ CLAIM = re.compile(r"^> \*\*Claim (\d+\.\d+)\*\* \((.+?)\): (.+)$", re.MULTILINE
 VERDICT = re.compile(
     rf"^\*\*Verdict (\d+\.\d+): ({'|'.join(VERDICTS)})(?: \((.+)\))?\.\*\*", re.MULTILINE
 )
-MARK = re.compile(r"\*\*(Claim|Verdict) \d")
+ERROR = re.compile(
+    r"^\*\*Widespread error (\d+\.\d+)\*\* \((.+?)\): (.+?) \*\*Instead:\*\* (.+)$", re.MULTILINE
+)
+MARK = re.compile(r"\*\*(Claim|Verdict|Widespread error) \d")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim of a chapter, with its verdict and the error that its cell settles, if any."""
+
+    number: str
+    words: str
+    source: str
+    verdict: str
+    detail: str  # what the verdict says in parentheses
+    error: tuple[str, str, str] | None  # where it is met, what is said, what is so instead
+
+    @property
+    def judged(self):
+        """The verdict as the ledger prints it."""
+        return f"{self.verdict} ({self.detail})" if self.detail else self.verdict
 
 
 def chapter_claims(path):
-    """Rows ``(number, claim, source, verdict)`` of one chapter, in order.
+    """The claims of one chapter, in order.
 
     Raises
     ------
     ValueError
-        A mark that cannot be read, or a claim without its cell or verdict.
+        A mark that cannot be read, a claim without its cell or verdict, or an error without one.
     """
     cells = nbformat.read(path, as_version=4).cells
-    claims, verdicts, checked = [], {}, []
+    claims, verdicts, errors, checked = [], {}, {}, []
     for cell in cells:
         if cell.cell_type == "code":
             tags = cell.metadata.get("tags", [])
             checked += [tag[6:].replace("-", ".") for tag in tags if tag.startswith("claim-")]
             continue
-        found = CLAIM.findall(cell.source), VERDICT.findall(cell.source)
-        if len(found[0]) + len(found[1]) != len(MARK.findall(cell.source)):
-            raise ValueError(f"{path.name}: cannot read a claim or verdict in:\n{cell.source}")
-        for number, source, words in found[0]:
-            if "|" in words:
-                raise ValueError(f"{path.name}: claim {number} holds a '|', a table cannot")
-            claims.append((number, words, source))
-        for number, verdict, more in found[1]:
+        found = [mark.findall(cell.source) for mark in (CLAIM, VERDICT, ERROR)]
+        if sum(map(len, found)) != len(MARK.findall(cell.source)):
+            raise ValueError(
+                f"{path.name}: cannot read a claim, verdict or error in:\n{cell.source}"
+            )
+        for marks in (found[0], found[2]):
+            for number, *texts in marks:
+                if "|" in "".join(texts):
+                    raise ValueError(f"{path.name}: claim {number} holds a '|', a table cannot")
+        claims += found[0]
+        for number, *_ in found[1] + found[2]:
             if number not in checked:
-                raise ValueError(f"{path.name}: verdict {number} stands before its cell")
+                raise ValueError(f"{path.name}: verdict or error {number} stands before its cell")
+        for number, verdict, more in found[1]:
             if (verdict == "reproduced") == bool(more):
                 raise ValueError(
                     f"{path.name}: verdict {number} lacks its parenthesis or needs none"
                 )
-            verdicts[number] = f"{verdict} ({more})" if more else verdict
+            verdicts[number] = verdict, more
+        for number, *error in found[2]:
+            if number in errors:
+                raise ValueError(f"{path.name}: claim {number} settles two errors; one cell, one")
+            errors[number] = tuple(error)
 
     numbers = [number for number, *_ in claims]
     chapter = int(path.name[:2])
@@ -75,32 +110,77 @@ def chapter_claims(path):
             f"{path.name}: each claim needs one tagged cell and one verdict, but there are claims "
             f"{numbers}, cells tagged for {checked}, verdicts on {list(verdicts)}"
         )
-    return [(*claim, verdicts[claim[0]]) for claim in claims]
+    return [
+        Claim(number, words, source, *verdicts[number], errors.get(number))
+        for number, source, words in claims
+    ]
 
 
-def table(chapters):
-    """The ledger's Markdown table, a row a claim."""
-    lines = ["| claim | in our words | source | verdict |", "|---|---|---|---|"]
-    for path in chapters:
-        for number, words, source, verdict in chapter_claims(path):
-            link = f"../notebooks/{path.name}#claim-{number.replace('.', '-')}"
-            row = f"| [{number}]({link}) | {words} | {source} | {verdict} |"
-            # A chapter names its neighbours without a folder; the ledger lies in another one.
-            lines.append(re.sub(r"\]\((\d\d_\w+\.ipynb)", r"](../notebooks/\1", row))
-    return "\n".join(lines)
+@cache
+def all_claims():
+    """``(chapter's path, claim)`` of every chapter, in order."""
+    chapters = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+    return [(path, claim) for path in chapters for claim in chapter_claims(path)]
 
 
-def with_table(page):
-    """The ledger page with its table written anew."""
-    try:
-        before, rest = page.split(BEGIN)
-        after = rest.split(END)[1]
-    except (ValueError, IndexError):
-        raise ValueError(f"book/claims.md needs the lines {BEGIN} and {END}, once each") from None
-    rows = table(sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")))
-    return f"{before}{BEGIN}\n\n{rows}\n\n{END}{after}"
+def _table(head, rows):
+    """A Markdown table of the book's folder; links to a chapter's neighbours are mended."""
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    lines += [f"| {' | '.join(map(str, row))} |" for row in rows]
+    # A chapter names its neighbours without a folder; the pages lie in another one.
+    return re.sub(r"\]\((\d\d_\w+\.ipynb)", r"](../notebooks/\1", "\n".join(lines))
+
+
+def _link(path, number):
+    """A link from a page of the book to the cell that checks a claim."""
+    return f"[{number}](../notebooks/{path.name}#claim-{number.replace('.', '-')})"
+
+
+def ledger():
+    """The table of all claims."""
+    return _table(
+        ("claim", "in our words", "source", "verdict"),
+        [(_link(p, c.number), c.words, c.source, c.judged) for p, c in all_claims()],
+    )
+
+
+def errors():
+    """The table of widespread errors."""
+    rows = [(c.error[1], c.error[2], c.error[0], _link(p, c.number))
+            for p, c in all_claims() if c.error]  # fmt: skip
+    return _table(("what is said", "what is so instead", "where it is met", "settled by"), rows)
+
+
+def totals():
+    """The table of how many claims got which verdict."""
+    counts = Counter(claim.verdict for _, claim in all_claims())
+    order = ("reproduced", "reproduced at reduced scale", "recorded run", "not reproduced")
+    rows = [*((verdict, counts[verdict]) for verdict in order), ("**all**", counts.total())]
+    return _table(("verdict", "claims"), rows)
+
+
+#: The tables of each page, by the name in the comments that enclose them.
+PAGES = {LEDGER: {"claims": ledger, "errors": errors}, LANDING: {"totals": totals}}
+
+
+def with_tables(path, page):
+    """The text of a page with its tables written anew.
+
+    Raises
+    ------
+    ValueError
+        If the comments that enclose a table are not there, once each.
+    """
+    for name, table in PAGES[path].items():
+        begin, end = f"<!-- {name}: written by `make claims` -->", f"<!-- end of {name} -->"
+        if page.count(begin) != 1 or page.count(end) != 1:
+            raise ValueError(f"book/{path.name} needs the lines {begin} and {end}, once each")
+        before, rest = page.split(begin)
+        page = f"{before}{begin}\n\n{table()}\n\n{end}{rest.split(end)[1]}"
+    return page
 
 
 if __name__ == "__main__":
-    LEDGER.write_text(with_table(LEDGER.read_text(encoding="utf-8")), encoding="utf-8")
-    print(f"wrote {LEDGER.relative_to(ROOT)}")
+    for path in PAGES:
+        path.write_text(with_tables(path, path.read_text(encoding="utf-8")), encoding="utf-8")
+        print(f"wrote {path.relative_to(ROOT)}")
