@@ -111,3 +111,32 @@ def architecture():
 def spread(row, y):
     """Each part of a row with its place (x, y), in equal distances."""
     return [(part, ((number + 0.5) / len(row), y)) for number, part in enumerate(row)]
+
+
+#: Errors of the paper's Tables 8 and 9 (validation set), in the order of the recorded labels.
+PAPER_LOCALISATION = {
+    "centre, S = 48, FC layers, one box": 36.4,
+    "centre, S = 48, FC layers, a box a class": 34.3,
+    "centre, S = 48, all layers, a box a class": 33.1,
+    "whole, S = 32, Q = 32": 29.5,
+    "whole, S = 48, Q = 48": 28.2,
+    "whole, S = 48, Q = 44, 48": 27.5,
+    "whole, fusion of the first and the third": 26.9,
+}
+
+
+@plots.style()
+def localisation(name="localisation"):
+    """Localisation error of each setting, a dot a seed, beside the paper's."""
+    table = runs(name)
+    labels = list(table.label.unique())
+    _, ax = plt.subplots(figsize=(plots.WIDTH, 0.9 + 0.5 * len(labels)))
+    for row, label in enumerate(labels):
+        errors = 100 * table.localisation_error[table.label == label]
+        ax.barh(row, errors.mean(), 0.6, color=BLUE if label.startswith("whole") else ORANGE)
+        ax.plot(errors, [row] * len(errors), "o", color="white", markeredgecolor="black")
+        if label in PAPER_LOCALISATION:
+            ax.plot(2 * [PAPER_LOCALISATION[label]], [row - 0.4, row + 0.4], "k--", linewidth=1.5)
+    ax.set_yticks(range(len(labels)), [label.replace(", ", ",\n", 1) for label in labels])
+    ax.set(xlabel="localisation error (%); dashed: the paper, at full scale", xlim=(0, None))
+    ax.invert_yaxis()

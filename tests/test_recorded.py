@@ -40,7 +40,7 @@ def test_each_run_says_how_it_was_made(name):
     assert run["runs"], "a recorded run without runs"
     for one in run["runs"]:
         assert one.keys() == run["runs"][0].keys()
-        assert 0 <= one.get("test_accuracy", 0) <= 1
+        assert all(0 <= one.get(measure, 0) <= 1 for measure in results.MEASURES)
         lengths = {len(column) for column in one.get("history", {}).values()}
         assert len(lengths) <= 1, "columns of a history differ in length"
     assert len({(one["label"], one["seed"]) for one in run["runs"]}) == len(run["runs"])

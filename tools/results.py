@@ -13,11 +13,12 @@ from pathlib import Path
 import vgglib
 
 PAGE = Path(__file__).resolve().parent.parent / "book" / "results.md"
+MEASURES = ("test_accuracy", "localisation_error")  # fractions, shown as per cent
 RUN = re.compile(r"<!-- run: ([\w-]+) -->\n.*?<!-- end of run -->", re.DOTALL)
 
 
 def table(name):
-    """Where and when a run was made, and the test accuracy of each of its labels."""
+    """Where and when a run was made, and the accuracy or the error of each of its labels."""
     run = vgglib.recorded(name)
     if run is None:
         return "*Not yet recorded.*"
@@ -28,14 +29,15 @@ def table(name):
         + ", ".join(f"{k} {v}" for k, v in run["settings"].items() if not isinstance(v, dict)),
         "",
     ]
-    if "test_accuracy" not in run["runs"][0]:
+    measure = next((key for key in MEASURES if key in run["runs"][0]), None)
+    if measure is None:
         return "\n".join(lines + rates(run["runs"]))
     timed = "seconds" in run["runs"][0]
-    heads = ["what", "test accuracy", *(["seconds"] if timed else []), "seeds"]
+    heads = ["what", measure.replace("_", " "), *(["seconds"] if timed else []), "seeds"]
     lines += [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for label in dict.fromkeys(one["label"] for one in run["runs"]):
         found = [one for one in run["runs"] if one["label"] == label]
-        cells = [label, mean([100 * one["test_accuracy"] for one in found]) + " %"]
+        cells = [label, mean([100 * one[measure] for one in found]) + " %"]
         if timed:
             cells.append(mean([one["seconds"] for one in found]))
         lines.append(f"| {' | '.join(cells)} | {len(found)} |")
