@@ -200,7 +200,7 @@ def test_scales_are_the_papers(scale, size, expected):
 
 def test_scales_of_small_nets_keep_the_ratio():
     assert test_scales(37, 32) == (32, 37, 42)
-    for scale in (200, (256, 250), (200, 300)):
+    for scale in (200, (256, 250), (200, 300), 256.5, (256,), "256", None):
         with pytest.raises(ValueError, match="S ≥ 224"):
             test_scales(scale)
 

@@ -46,14 +46,16 @@ def test_scales(scale: int | tuple[int, int], image_size: int = 224) -> tuple[in
     Raises
     ------
     ValueError
-        If S is smaller than the crop.
+        If S is smaller than the crop, or no whole number of pixels.
     """
-    low, high = (scale, scale) if isinstance(scale, int) else scale
-    if not image_size <= low <= high:
+    pair = tuple(scale) if isinstance(scale, Sequence) else (scale, scale)
+    whole = len(pair) == 2 and all(isinstance(side, int) for side in pair)
+    if not whole or not image_size <= pair[0] <= pair[1]:
         raise ValueError(
-            f"a net for {image_size} px is trained at S ≥ {image_size}, or (S_min, S_max) with "
-            f"S_min ≤ S_max; got {scale!r}"
+            f"a net for {image_size} px is trained at a whole S ≥ {image_size}, or (S_min, S_max) "
+            f"with S_min ≤ S_max; got {scale!r}"
         )
+    low, high = pair
     if low < high:
         return low, (low + high) // 2, high
     around = round(32 * image_size / 224)
