@@ -85,6 +85,25 @@ def memory(name="memory"):
 
 
 @plots.style()
+def testing(name="testing"):
+    """Top-1 error of the jittered nets' tests against the time that each takes, a dot a seed."""
+    run = vgglib.recorded(name)
+    table = pd.DataFrame(run["runs"])
+    start = ", S in [16, 32]; Q = "
+    table = table[table.label.str.contains(start, regex=False)]
+    images = run["settings"]["tested images"]
+    _, ax = plt.subplots(figsize=(plots.WIDTH, 4))
+    for colour, (label, seeds) in zip(
+        plots.COLOURS.values(), table.groupby("label", sort=False), strict=False
+    ):
+        cost, error = seeds.seconds / images * 1e3, 100 * (1 - seeds.test_accuracy)
+        ax.plot(cost, error, "o", color=colour, markersize=4, alpha=0.6)
+        ax.plot(cost.mean(), error.mean(), "D", color=colour, label=label.replace(start, ", Q = "))
+    ax.set(xscale="log", xlabel="seconds of CPU time for 1,000 images", ylabel="top-1 error, %")
+    ax.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.2))
+
+
+@plots.style()
 def architecture():
     """Parts of vgglib, each above those that it builds on."""
     edges, _ = imports.graphs()
