@@ -108,6 +108,30 @@ def test_scale_below_the_crop_is_refused():
         training_crop((512, 256))
 
 
+@pytest.mark.parametrize("scale", [0, 224.5, "256", None, (256,), (256, 256, 300), True])
+def test_a_scale_of_another_kind_is_refused(scale):
+    for maker in (training_crop, centre_crop):
+        with pytest.raises(ValueError, match="whole numbers"):
+            maker(scale, 224)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"mean": (1.0, 2.0)},
+        {"mean": 3},
+        {"mean": (0.0, 0.0, float("nan"))},
+        {"std": (1.0, 0.0, 1.0)},
+        {"std": ()},
+        {"mean": "abc"},
+    ],
+)
+def test_means_and_deviations_are_three_numbers(values):
+    for maker in (training_crop, centre_crop):
+        with pytest.raises(ValueError, match=r"(mean|std) must be three"):
+            maker(256, 224, **values)
+
+
 def test_batch_crops_without_room_are_the_images_themselves(images):
     assert torch.equal(batch_crops(images, 32, flip=False), images.float())
 

@@ -104,7 +104,7 @@ def table():
     for part in sorted(parts, key=lambda part: (level[part], part)):
         below = [f"`{name}`" for name in sorted(edges[part])]
         below += [f"`{name}` (when called)" for name in sorted(later[part])]
-        lines.append(f"| `{part}` | {question(parts[part])} | {', '.join(below) or '–'} |")
+        lines.append(f"| **{part}** | {question(parts[part])} | {', '.join(below) or '–'} |")
     return "\n".join(lines)
 
 

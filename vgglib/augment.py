@@ -8,7 +8,9 @@ live on the device.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from numbers import Integral
 
 import torch
 import torch.nn.functional as F
@@ -140,17 +142,17 @@ def training_crop(
     Raises
     ------
     ValueError
-        If S is smaller than the crop.
+        If S is smaller than the crop, or a value is of another kind; the message says which.
     """
     low, high = _check_scale(scale, crop)
     resize = v2.RandomShortestSize(list(range(low, high + 1))) if high > low else v2.Resize(low)
-    steps = [resize, v2.RandomCrop(crop)]
+    steps = [resize, v2.RandomCrop(int(crop))]
     if flip:
         steps.append(v2.RandomHorizontalFlip())
     steps += _to_pixels()
     if colour_shift is not None:
         steps.append(colour_shift)
-    steps.append(v2.Normalize(list(mean), list(std or (1.0, 1.0, 1.0))))
+    steps.append(_normalising(mean, std))
     return v2.Compose(steps)
 
 
@@ -166,8 +168,8 @@ def centre_crop(
     Parameters, result and errors as for :func:`training_crop`.
     """
     scale, _ = _check_scale(scale, crop)
-    normalising = v2.Normalize(list(mean), list(std or (1.0, 1.0, 1.0)))
-    return v2.Compose([v2.Resize(scale), v2.CenterCrop(crop), *_to_pixels(), normalising])
+    steps = [v2.Resize(scale), v2.CenterCrop(int(crop)), *_to_pixels()]
+    return v2.Compose([*steps, _normalising(mean, std)])
 
 
 def batch_crops(
@@ -239,13 +241,27 @@ def batch_crops(
 
 
 def _check_scale(scale: int | tuple[int, int], crop: int) -> tuple[int, int]:
-    low, high = (scale, scale) if isinstance(scale, int) else scale
-    if not crop <= low <= high:
+    pair = scale if isinstance(scale, (tuple, list)) else (scale, scale)
+    whole = all(isinstance(n, Integral) and not isinstance(n, bool) for n in (crop, *pair))
+    if not whole or len(pair) != 2 or not 0 < crop <= pair[0] <= pair[1]:
         raise ValueError(
-            f"scale must be S or (S_min, S_max) with crop ≤ S_min ≤ S_max, got {scale!r} for a "
-            f"crop of {crop} px"
+            "scale must be S or (S_min, S_max), whole numbers with 0 < crop ≤ S_min ≤ S_max, "
+            f"got {scale!r} for a crop of {crop!r} px"
         )
-    return low, high
+    return int(pair[0]), int(pair[1])
+
+
+def _normalising(mean: Sequence[float], std: Sequence[float] | None) -> v2.Normalize:
+    values = {"mean": mean, "std": (1.0, 1.0, 1.0) if std is None else std}
+    for name, three in values.items():
+        try:
+            fine = len(three) == 3 and all(math.isfinite(value) for value in three)
+        except (TypeError, ValueError):
+            fine = False
+        if not fine or (name == "std" and min(three) <= 0):
+            wanted = "three positive numbers or None" if name == "std" else "three numbers"
+            raise ValueError(f"{name} must be {wanted}, one a channel, got {three!r}")
+    return v2.Normalize(list(values["mean"]), list(values["std"]))
 
 
 def _to_pixels() -> list[nn.Module]:
