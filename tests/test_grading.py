@@ -9,6 +9,7 @@ import copy
 import csv
 import dataclasses
 import json
+import multiprocessing
 import os
 import socket
 import struct
@@ -235,6 +236,7 @@ UNREADABLE = {
     "binary": (bytes(range(256)), "something else"),
     "cells": (b'{"cells": [{"cell_type": 3}], "nbformat": 4}', "damaged"),
     "other": (b'{"cells": "x", "nbformat": 4}', "damaged"),
+    "parts": (b'{"cells": [' + b"{}," * 2_000_000 + b"{}]}", "more than 2,000,000 parts"),
     "version": (b'{"worksheets": 7, "nbformat": "three"}', "damaged"),
 }
 
@@ -459,6 +461,7 @@ def test_a_second_run_grades_only_what_changed(graded, source):
         ("lovelaceada_123_45678_00_trial.ipynb", "lovelaceada_123"),
         ("..%2F..%2Fx/00_trial.ipynb", "..%2F..%2Fx"),
         ("someone/homework.ipynb", "someone"),
+        ("ada_00_trial.IPYNB", "ada"),
         ("someone.ipynb", "someone"),
     ],
 )
@@ -531,6 +534,38 @@ def test_every_file_has_a_row_and_none_stops_the_rest(source, solved, tmp_path, 
         assert "<script" not in text and "<img" not in text and "<b>" not in text
         assert "batch - batch.mean" not in text, "a hidden test is shown"
     assert not [path for path in tmp_path.iterdir() if path not in (folder, out, secret)]
+
+
+def test_names_that_differ_in_how_accents_are_coded_are_two_files(
+    source, solved, tmp_path, without_running
+):
+    for name in ("Jos\u00e9", "Jose\u0301"):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        (tmp_path / "in" / name / "00_trial.ipynb").write_bytes(check.content(solved))
+    rows, fresh = batch.grade(tmp_path / "in", tmp_path / "out", [source], LIMITS)
+    assert fresh == 2 and len({row["file"] for row in rows}) == 2
+    assert all("more than one file" in row["remarks"] for row in rows)
+
+
+def test_a_name_does_nothing_to_the_terminal(source, solved, tmp_path, without_running, capfd):
+    (tmp_path / "in" / "\x1b[2Jada").mkdir(parents=True)
+    (tmp_path / "in" / "\x1b[2Jada" / "00_trial.ipynb").write_bytes(check.content(solved))
+    batch.grade(tmp_path / "in", tmp_path / "out", [source], LIMITS)
+    told = capfd.readouterr().err
+    assert "[2Jada" in told and "\x1b[2J" not in told
+
+
+def test_a_test_can_not_be_led_to_take_all_memory(source, monkeypatch):
+    size = LIMITS.memory + batch.EXAMINER
+    monkeypatch.setattr(batch, "examine", lambda *_: {"got": len(bytearray(size))})
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(
+        target=batch._examine, args=(theirs, source.path, b"", LIMITS, True, ())
+    )
+    process.start()
+    assert ours.poll(60) and json.loads(ours.recv_bytes()) == {"failure": "MemoryError: "}
+    process.join()
 
 
 def test_points_entered_by_hand_are_merged_and_kept(source, solved, tmp_path, without_running):

@@ -10,8 +10,10 @@ import json
 import multiprocessing
 import os
 import re
+import resource
 import traceback
 import unicodedata
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +22,7 @@ import psutil
 from tqdm import tqdm
 
 from . import feedback, matching, tables
-from .examine import examine
+from .examine import examine, one_line
 from .sandbox import settings, vgglib_folder
 from .source import Source
 
@@ -30,6 +32,7 @@ IGNORED = re.compile(  # what editors, file managers and nbgrader leave beside a
 MOODLE = re.compile(r"_(assignsubmission|onlinetext)_.*$")
 CANVAS = re.compile(r"^(.+?)(_LATE)?_(\d+)_\d+$")
 START = 600  # seconds beyond the submission's own time after which the grader gives up
+EXAMINER = 2 * 2**30  # bytes of memory for the tests beyond what a submission may use
 
 
 @dataclass
@@ -106,10 +109,17 @@ def find(folder, sources):
         linked = [name for name in folders if (Path(place) / name).is_symlink()]
         paths += [Path(place) / name for name in names + linked]
     paths = sorted(p for p in paths if not IGNORED.search(p.relative_to(folder).as_posix()))
-    with_notebook = {p.parent for p in paths if p.suffix == ".ipynb" and p.parent != folder}
+    notebooks = [p for p in paths if p.suffix.lower() == ".ipynb"]
+    with_notebook = {p.parent for p in notebooks if p.parent != folder}
     # A picture beside a notebook is no submission; alone it is reported.
-    paths = [p for p in paths if p.suffix == ".ipynb" or p.parent not in with_notebook]
-    return [_handed(path, folder, sources) for path in paths]
+    paths = [p for p in paths if p in notebooks or p.parent not in with_notebook]
+    found = [_handed(path, folder, sources) for path in paths]
+    counts = Counter()
+    for handed in found:
+        counts[handed.file] += 1
+        if (number := counts[handed.file]) > 1:  # the same name, its accents coded in another way
+            handed.file += f" [{number}]"
+    return found
 
 
 def _handed(path, folder, sources):
@@ -144,7 +154,7 @@ def _student(file, named):
     first, _, rest = file.partition("/")
     if rest:
         return MOODLE.sub("", first).strip() or first
-    student = re.sub(r"\.ipynb$", "", first)
+    student = re.sub(r"\.ipynb$", "", first, flags=re.IGNORECASE)
     if named:
         place = first.lower().rindex(named[-1].name.lower())
         student = first[:place].strip("_- ") or student
@@ -230,7 +240,7 @@ def grade(folder, out, sources, limits, sandboxed=True, jobs=2, show_hidden=Fals
         )
         for future in bar:
             item, (result, certain) = futures[future], future.result()
-            bar.set_postfix_str(item.student[:30])
+            bar.set_postfix_str(one_line(item.student)[:30])
             results[item.file] = result
             if certain:
                 path = kept / f"{item.key(limits, sandboxed)}.json"
@@ -288,6 +298,8 @@ def _examine(connection, path, content, limits, sandboxed, hidden):
     import torch
 
     torch.set_num_threads(1)
+    # A test that a student's numbers lead to allocate without end fails, and harms no other.
+    resource.setrlimit(resource.RLIMIT_DATA, (limits.memory + EXAMINER,) * 2)
     try:
         answer = examine(Source(path), content, limits, sandboxed, hidden)
     except Exception as error:

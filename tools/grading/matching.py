@@ -13,6 +13,7 @@ import nbformat
 from .source import HEADING, defined
 
 SIZE_LIMIT = 200 * 2**20
+PARTS_LIMIT = 2_000_000  # lists and objects in the JSON; each takes half a kilobyte of memory
 
 
 class UnreadableError(ValueError):
@@ -45,6 +46,8 @@ def read(content):
     """
     if len(content) > SIZE_LIMIT:
         raise UnreadableError(f"larger than {SIZE_LIMIT // 2**20} MiB")
+    if content.count(b"[") + content.count(b"{") > PARTS_LIMIT:
+        raise UnreadableError(f"a notebook of more than {PARTS_LIMIT:,} parts")
     try:
         tree = json.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
