@@ -160,5 +160,5 @@ def localisation(name="localisation"):
         if label in PAPER_LOCALISATION:
             ax.plot(2 * [PAPER_LOCALISATION[label]], [row - 0.4, row + 0.4], "k--", linewidth=1.5)
     ax.set_yticks(range(len(labels)), [label.replace(", ", ",\n", 1) for label in labels])
-    ax.set(xlabel="localisation error (%); dashed: the paper, at full scale", xlim=(0, None))
+    ax.set(xlabel="localisation error (%); dashed: paper", xlim=(0, None))
     ax.invert_yaxis()
