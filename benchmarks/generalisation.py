@@ -25,7 +25,7 @@ TRAIN, TEST, SCALES, Q = 200, 200, (32, 48, 64), 48
 SETS = {"CIFAR-10": "cifar10", "Fashion-MNIST": "fashion-mnist-mini"}
 POOLS = [f"pool{number}" for number in range(1, 6)]
 BEST = "pool4"  # the block on which scales are compared
-EPOCHS_SCRATCH, EPOCHS_TUNED, LR_TUNED, FACTORS = 20, 10, 0.02, (1.0, 0.3, 0.1, 0.0)
+EPOCHS_SCRATCH, EPOCHS_TUNED, LR_TUNED, FACTORS = 25, 10, 0.02, (1.0, 0.3, 0.1, 0.0)
 
 
 @functools.cache
@@ -82,9 +82,7 @@ def block(name, seed, trained, layer, scale=Q, length=True):
     """One block at one scale; ``length=False`` leaves out the L2-normalisation."""
     scales = SCALES if trained and name == "CIFAR-10" else (Q,)
     one = described(name, seed, trained, scales)[layer][scales.index(scale)]
-    # Without it all descriptors are divided by one number, so that C means the same.
-    descriptor = transfer.aggregate(one[None]) if length else one / one.norm(dim=1).mean()
-    return probe(name, seed, descriptor)
+    return probe(name, seed, transfer.aggregate(one[None]) if length else one)
 
 
 def joined(seed, scatter, how, box=False):
@@ -103,7 +101,7 @@ def scratch(name, seed):
     """A small net with batch norm that sees nothing but the training images."""
     torch.manual_seed(seed)
     made = vgglib.vgg(STANDIN, num_classes=10, image_size=32, batch_norm=True, init="he")
-    recipe = Recipe.small(epochs=EPOCHS_SCRATCH, lr=0.05, batch_size=50, seed=seed)
+    recipe = Recipe.small(epochs=EPOCHS_SCRATCH, batch_size=20, seed=seed)
     history = vgglib.train(made, few(name, seed), recipe, progress=False)
     return {"test_accuracy": history.val_accuracy.iloc[-1]}
 
@@ -135,7 +133,6 @@ def main():
             weights = "trained" if trained else "random"
             for number, layer in enumerate(POOLS, start=1):
                 job(f"{name}, {weights}, block {number}", on(name, block), trained, layer)
-        job(f"{name}, from scratch", on(name, scratch))
     for scale in (SCALES[0], SCALES[-1]):
         for number, layer in enumerate(POOLS, start=1):
             label = f"CIFAR-10, trained, block {number}, {scale} px"
@@ -147,6 +144,8 @@ def main():
     job("any size: average and box", joined, True, "average", True)
     for factor in FACTORS:
         job(f"fine-tuned, factor {factor:g}", tuned, factor)
+    for name in SETS:
+        job(f"{name}, from scratch", on(name, scratch))
     settings = {
         "training images": TRAIN,
         "test images": TEST,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import StratifiedShuffleSplit
 from sklearn.neighbors import NearestNeighbors
 from sklearn.svm import LinearSVC
 from torchvision.models.feature_extraction import create_feature_extractor
@@ -124,26 +124,34 @@ def clouds():
 
 
 def test_with_one_strength_it_is_scikit_learns_machine(clouds):
-    x, y = clouds
-    ours = transfer.linear_classifier(x, y, strengths=[3.0])
-    theirs = LinearSVC(C=3.0, random_state=0).fit(x.double().numpy(), y.numpy())
-    np.testing.assert_allclose(ours.coef_, theirs.coef_, rtol=1e-6)
-    assert ours.score(x, y) > 0.8
+    x, y = (part[:200] for part in clouds)
+    x = 3 * x + torch.arange(5)
+    ours = transfer.linear_classifier(x, y, strengths=[0.5])
+    centred = x.double() - x.double().mean(0)
+    theirs = LinearSVC(C=0.5 / centred.square().sum(1).mean().item(), dual=False).fit(centred, y)
+    np.testing.assert_allclose(ours[-1].coef_, theirs.coef_, rtol=1e-5)
+    assert ours.score(x, y) == theirs.score(centred, y) > 0.8
+    larger = transfer.linear_classifier(100 * x, y, strengths=[0.5])
+    assert (larger.predict(100 * x) == ours.predict(x)).all()  # the unit does not matter
 
 
 def test_the_strength_is_the_best_on_images_kept_aside(clouds):
     """Chosen as scikit-learn's parts, put together by hand, choose it; then all images are used."""
     x, y = clouds
     x = torch.cat([x, torch.randn(300, 30, generator=torch.Generator().manual_seed(1))], dim=1)
-    x, y, grid = x[:60], y[:60], (1e-4, 1e-2, 1.0)
-    fit, check = train_test_split(torch.arange(60), test_size=0.2, stratify=y, random_state=5)
-    machines = [LinearSVC(C=c, random_state=0).fit(x[fit], y[fit]) for c in grid]
-    scores = [machine.score(x[check], y[check]) for machine in machines]
-    assert len(set(scores)) > 1
-    chosen = transfer.linear_classifier(x, y, strengths=grid, seed=5)
-    assert grid[scores.index(max(scores))] == chosen.C
-    whole = LinearSVC(C=chosen.C, random_state=0).fit(x.double(), y)
-    np.testing.assert_allclose(chosen.coef_, whole.coef_, rtol=1e-6)
+    x, y, grid = x[:60].double(), y[:60], (1e-3, 0.1, 10, 1000)
+    variance = x.var(0, correction=0).sum().item()
+    scores = dict.fromkeys(grid, 0.0)
+    for fit, check in StratifiedShuffleSplit(4, test_size=0.2, random_state=2).split(x, y):
+        for c in grid:
+            machine = LinearSVC(C=c / variance, dual=False).fit(x[fit] - x[fit].mean(0), y[fit])
+            scores[c] += machine.score(x[check] - x[fit].mean(0), y[check])
+    assert len(set(scores.values())) > 1
+    chosen = transfer.linear_classifier(x, y, strengths=grid, splits=4, seed=2)[-1]
+    best = max(scores, key=scores.get) / variance
+    assert pytest.approx(best) == chosen.C
+    whole = LinearSVC(C=best, dual=False).fit(x - x.mean(0), y)
+    np.testing.assert_allclose(chosen.coef_, whole.coef_, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -151,6 +159,7 @@ def test_the_strength_is_the_best_on_images_kept_aside(clouds):
     [
         (torch.rand(4, 2), torch.zeros(3).long(), "need labels"),
         (torch.full((4, 2), torch.nan), torch.arange(4), "not finite"),
+        (torch.zeros(4, 2), torch.arange(4), "all descriptors are the same"),
     ],
 )
 def test_the_classifier_says_what_is_wrong(x, y, said):
