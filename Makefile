@@ -5,6 +5,8 @@
 PYTHON ?= python3
 PORT ?= 8000
 NB ?= notebooks/*.ipynb
+# requirements.lock: the same pins with those of what they need, each file by its hash.
+REQUIREMENTS ?= requirements.txt
 PY = .venv/bin/python
 
 INSTALLED = .venv/installed.stamp
@@ -20,7 +22,7 @@ BOOK_SOURCES = _config.yml _toc.yml tools/imports.py \
 	$(shell find book vgglib -type f -not -name '*.pyc') \
 	$(wildcard notebooks/*.ipynb benchmarks/recorded/*.json)
 
-.PHONY: help setup book pdf test notebooks claims assignments grade slides serve lint format hooks links address clean
+.PHONY: help setup book pdf test notebooks claims assignments grade slides serve lint format hooks lock links address clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -76,6 +78,11 @@ hooks: $(INSTALLED)  ## check each commit before it is made; show notebooks' cha
 	git config merge.jupyternotebook.driver '$(PY) -m nbdime.vcs.git.mergedriver merge %O %A %B %L %P'
 	git config merge.jupyternotebook.name 'notebooks, cell by cell'
 
+lock: $(INSTALLED)  ## pin everything that requirements.txt brings along, by hash
+	$(PY) -m pip install --quiet --disable-pip-version-check uv
+	$(PY) -m uv pip compile --quiet --upgrade --generate-hashes --no-annotate --python-version 3.11 \
+		--python-platform linux --custom-compile-command 'make lock' requirements.txt -o requirements.lock
+
 links: $(INSTALLED)  ## ask every address outside of the book whether it still answers
 	$(PY) .venv/bin/jupyter-book build . -n --all --builder linkcheck
 
@@ -88,7 +95,8 @@ clean:  ## remove the built book (the environment stays)
 $(INSTALLED): requirements.txt pyproject.toml
 	@echo "Installing into .venv; the first time takes a few minutes."
 	test -x $(PY) || $(PYTHON) -m venv .venv
-	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt -e .
+	$(PY) -m pip install --quiet --disable-pip-version-check -r $(REQUIREMENTS)
+	$(PY) -m pip install --quiet --disable-pip-version-check -e .
 	touch $@
 
 $(BUILT): $(INSTALLED) $(BOOK_SOURCES)
