@@ -1,6 +1,8 @@
 """`make pdf`: the whole book in one file, with an outline and with links that lead somewhere."""
 
+import re
 import subprocess
+import unicodedata
 
 import pytest
 from conftest import CHAPTERS, ROOT
@@ -33,10 +35,26 @@ def links(pdf):
 
 def test_the_outline_has_every_chapter(pdf):
     # Chromium doubles a heading that breaks over a page, and joins the lines of a long one.
-    listed = "".join("".join(title.split()) for title in titles(pdf.outline))
+    listed = "".join(map(squeezed, titles(pdf.outline)))
     for chapter in CHAPTERS:
         title = chapter.of("markdown")[0].source.splitlines()[0].removeprefix("# ")
-        assert "".join(title.split()) in listed
+        assert squeezed(title) in listed
+
+
+def squeezed(text):
+    """A text without its spaces and ligatures."""
+    return "".join(unicodedata.normalize("NFKC", text).split())
+
+
+def test_the_table_of_contents_gives_the_pages(pdf):
+    """Each line's number is the page on which its heading stands."""
+    texts = [squeezed(page.extract_text()) for page in pdf.pages]
+    first = next(n for n, text in enumerate(texts) if text.startswith("Contents"))
+    contents = "".join(texts[first : first + 4])
+    for chapter in CHAPTERS:
+        title = squeezed(chapter.of("markdown")[0].source.splitlines()[0].removeprefix("# "))
+        number = re.search(re.escape(title) + r"(\d+)", contents).group(1)
+        assert texts[int(number) - 1].startswith(title)
 
 
 def test_no_page_is_blank(pdf):
