@@ -56,7 +56,9 @@ CONTENTS = """() => {
 }"""
 
 STYLE = """
-  .book-contents, .book-contents + .toctree-wrapper, [id^="document-notebooks"] + section { break-before: page; }
+  .book-contents, .book-contents + .toctree-wrapper, [id^="document-notebooks"] + section {
+    break-before: page;
+  }
   .book-contents a { display: flex; justify-content: space-between; gap: 1em;
     color: inherit !important; text-decoration: none !important; }
   .book-contents .document { margin-top: 0.6em; font-weight: bold; break-after: avoid; }
