@@ -72,6 +72,25 @@ def time_to_accuracy(name="time_to_accuracy"):
 
 
 @plots.style()
+def generalisation(name="generalisation"):
+    """Accuracy of fixed features by block, one panel a set; bars: ± 1 standard deviation."""
+    table = runs(name).groupby("label").test_accuracy.agg(["mean", "std"])
+    blocks = range(1, 6)
+    sets = ("CIFAR-10", "Fashion-MNIST")
+    fig, axes = plt.subplots(1, len(sets), figsize=(plots.WIDTH, 3.6), sharey=True)
+    for ax, images in zip(axes, sets, strict=True):
+        for weights, colour, line in (("trained", BLUE, "o-"), ("random", ORANGE, "s--")):
+            rows = table.loc[[f"{images}, {weights}, block {number}" for number in blocks]]
+            ax.errorbar(blocks, rows["mean"], rows["std"], fmt=line, color=colour, label=weights)
+        scratch = table["mean"][f"{images}, from scratch"]
+        ax.axhline(scratch, color=GREY, linestyle=":", label="small net from scratch")
+        ax.set(title=images, xlabel="block", xticks=blocks)
+        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes[0].set(ylabel="test accuracy", ylim=(0, 1))
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+
+
+@plots.style()
 def memory(name="memory"):
     """Peak memory of a step beside what ``anatomy`` foresees."""
     table = runs(name).groupby("label", sort=False).median(numeric_only=True)
