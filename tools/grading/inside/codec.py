@@ -122,7 +122,10 @@ class Encoder:
         name = str(value.dtype).removeprefix("torch.")
         if name not in TENSOR_TYPES:
             return self._handle(value)
-        value = value.cpu().resolve_conj().resolve_neg().contiguous()
+        # contiguous() leaves a single element its stride, which view() would not take.
+        value = (
+            value.cpu().resolve_conj().resolve_neg().clone(memory_format=torch.contiguous_format)
+        )
         raw = value.reshape(-1).view(torch.uint8).numpy().tobytes() if value.numel() else b""
         return ["T", name, list(value.shape), self.buffer(raw)]
 
