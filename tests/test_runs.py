@@ -10,7 +10,9 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from dataclasses import fields
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -26,7 +28,14 @@ from vgglib import Recipe
 from vgglib.data import Data
 from vgglib.devices import Place
 from vgglib.evaluate import centre
-from vgglib.train import CheckpointError, Interrupted, StalledWarning, checkpoint, load_run
+from vgglib.train import (
+    CheckpointError,
+    Interrupted,
+    StalledWarning,
+    checkpoint,
+    load_run,
+    loop,
+)
 from vgglib.train.__main__ import main
 from vgglib.train.batches import DeviceBatches, LoaderBatches
 from vgglib.train.checkpoint import LAST, LOCK, PREVIOUS
@@ -420,6 +429,23 @@ def test_a_net_that_only_guesses_is_reported_once(data):
     with pytest.warns(StalledWarning, match="initialisation") as caught:
         fit(data, net, lr=1e-12, epochs=3)
     assert len([w for w in caught if w.category is StalledWarning]) == 1
+
+
+def test_a_loss_that_comes_down_past_guessing_is_not_reported():
+    def reports(*losses):
+        run = SimpleNamespace(
+            model=tiny(), stalled=False, rows=[], place=SimpleNamespace(first=True)
+        )
+        with warnings.catch_warnings(record=True, action="always") as caught:
+            for epoch, loss in enumerate(losses, 1):
+                run.rows.append({"epoch": epoch, "train_loss": loss})
+                loop._Run.warn_if_stalled(run, run.rows[-1])
+        return len(caught)
+
+    guessing = math.log(4)
+    assert reports(3.7, guessing, 1.2) == 0
+    assert reports(3.7, guessing, guessing, guessing) == 1
+    assert reports(guessing) == 1
 
 
 class SmallMemory(torch.nn.Module):

@@ -529,7 +529,11 @@ class _Run:
         guessing = math.log(self.model.num_classes)
         if self.stalled or self.model.num_classes < 2:
             return
-        if abs(row["train_loss"] - guessing) > 0.005 * guessing:
+        margin = 0.005 * guessing
+        if abs(row["train_loss"] - guessing) > margin:
+            return
+        # A loss that began far above and comes down past that of guessing is on its way.
+        if any(earlier["train_loss"] > row["train_loss"] + margin for earlier in self.rows[-2:-1]):
             return
         self.stalled = True
         if self.place.first:
