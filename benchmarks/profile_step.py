@@ -13,7 +13,7 @@ from collections import defaultdict
 
 import torch
 from record import arguments, record
-from throughput import matrix_rate, vgglib_step
+from throughput import alternately, fastest_product, named, vgglib_step
 from torch.profiler import ProfilerActivity, profile
 
 from vgglib.devices import Place
@@ -36,7 +36,7 @@ def main():
         for part in PARTS
     ]
     settings = {"net": "D", "image_size": SIZE, "batch_size": BATCH[kind], "steps": STEPS}
-    record("profile_step" if kind == "cpu" else "gpu_profile_step", jobs, settings)
+    record(named("profile_step", place), jobs, settings)
 
 
 def measure(place):
@@ -61,7 +61,9 @@ def measure(place):
         own = own or (event.self_cpu_time_total if place.device.type == "cpu" else 0)
         seconds[part] += own / 1e6 / STEPS
         operations[part] += work * event.count / STEPS
-    peak, whole = matrix_rate(place), sum(seconds.values())
+    product, flops = fastest_product(place)
+    peak = flops / alternately(place, {"product": product})["product"]
+    whole = sum(seconds.values())
     return {
         part: {
             "milliseconds": 1e3 * seconds[part],

@@ -54,7 +54,14 @@ def main():
         for label, setting in SETTINGS[kind].items()
     ]
     batches = {f"batch of {label}": setting[1] for label, setting in SETTINGS[kind].items()}
-    record("throughput" if kind == "cpu" else "gpu_throughput", jobs, batches, only=chosen.only)
+    record(named("throughput", place), jobs, batches, only=chosen.only)
+
+
+def named(run, place):
+    """What the record is called: one for GPUs, one for CPUs with bf16, one for those without."""
+    if place.device.type != "cpu":
+        return f"gpu_{run}"
+    return run if has_bf16(place.device) else f"{run}_fp32"
 
 
 def compare(place, size, batch, training):
@@ -66,8 +73,10 @@ def compare(place, size, batch, training):
         "plain": peer_step(torchvision_net(size), images, labels, training, fast=False),
         "timm": peer_step(timm_net(size), images, labels, training, fast=True),
     }
-    rates = {name: batch / seconds for name, seconds in alternately(place, steps).items()}
-    peak = matrix_rate(place)
+    product, flops = fastest_product(place)
+    seconds = alternately(place, {**steps, "product": product})
+    peak = flops / seconds["product"]
+    rates = {name: batch / seconds[name] for name in steps}
     # A training step multiplies three times: forwards, for the maps' and the weights' gradients.
     operations = 2 * int(vgglib.anatomy("D", size).macs.sum()) * (3 if training else 1)
     return {
@@ -162,20 +171,27 @@ def inference(net, images, fast):
     return step
 
 
-def matrix_rate(place):
-    """Floating-point operations a second of the best of several large matrix products.
+def fastest_product(place):
+    """The machine's own limit: of several large matrix products the one with the highest rate.
 
     fp32 is tried as well; it is the only one on a device that would imitate bf16.
+
+    Returns
+    -------
+    product : callable
+        Computes it once.
+    operations : int
+        Floating-point operations of one product.
     """
-    best = 0.0
+    found = {}
     dtypes = [torch.float32, *([torch.bfloat16] if has_bf16(place.device) else [])]
     for side in (1024, 2048, 4096) if place.device.type == "cpu" else (4096, 8192, 16384):
         for dtype in dtypes:
             a, b = (torch.randn(side, side, device=place.device, dtype=dtype) for _ in range(2))
             product = {"product": lambda a=a, b=b: a @ b}
             seconds = alternately(place, product, turns=3, least=0.5)["product"]
-            best = max(best, 2 * side**3 / seconds)
-    return best
+            found[2 * side**3 / seconds] = product["product"], 2 * side**3
+    return found[max(found)]
 
 
 if __name__ == "__main__":
