@@ -43,14 +43,13 @@ test: $(INSTALLED)  ## unit tests, every notebook re-executed and compared, the 
 
 notebooks: $(INSTALLED)  ## re-execute chapters in place: all, or NB=notebooks/01_architecture.ipynb
 	$(PY) tools/execute.py $(NB)
-	$(PY) tools/claims.py
-	$(PY) tools/results.py
-	$(PY) tools/imports.py
+	$(MAKE) --no-print-directory claims
 
-claims: $(INSTALLED)  ## write the tables of claims, results and architecture pages
+claims: $(INSTALLED)  ## write the tables of claims, results, architecture and status pages
 	$(PY) tools/claims.py
 	$(PY) tools/results.py
 	$(PY) tools/imports.py
+	$(PY) tools/status.py
 
 assignments: $(INSTALLED)  ## write the student versions of the assignments into _build/assignments
 	$(PY) tools/assignments.py

@@ -41,6 +41,11 @@ def throughput(name="throughput"):
     ax.invert_yaxis()
 
 
+def throughput_fp32():
+    """The same on a CPU that does not compute in bf16."""
+    throughput("throughput_fp32")
+
+
 @plots.style()
 def time_to_accuracy(name="time_to_accuracy"):
     """Test accuracy against wall-clock time, a point a seed, a corner for each goal."""

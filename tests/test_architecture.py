@@ -4,11 +4,12 @@ import graphlib
 
 import imports
 import pytest
+import tables
 
 
 def test_the_page_is_what_the_code_says():
     page = imports.PAGE.read_text(encoding="utf-8")
-    assert imports.with_table(page) == page, "run `make claims`"
+    assert tables.filled(imports.PAGE, page, imports.TABLES) == page, "run `make claims`"
 
 
 def test_parts_import_downwards():

@@ -6,8 +6,9 @@ from collections import Counter
 import claims
 import nbformat
 import pytest
+import tables
 from bs4 import BeautifulSoup
-from conftest import CHAPTERS, ROOT, notebook_of, tags
+from conftest import CHAPTERS, notebook_of, tags
 
 CLAIM = "> **Claim 2.1** (§2.3): depth helps."
 CELL = ("assert True", ["claim-2-1"])
@@ -35,7 +36,7 @@ def section(name):
 @pytest.mark.parametrize("path", claims.PAGES, ids=lambda path: path.stem)
 def test_tables_are_what_the_chapters_say(path):
     page = path.read_text(encoding="utf-8")
-    assert claims.with_tables(path, page) == page, "run `make claims`"
+    assert tables.filled(path, page, claims.PAGES[path]) == page, "run `make claims`"
 
 
 def test_the_ledger_links_each_tagged_cell_once_in_order():
@@ -122,4 +123,4 @@ def test_a_claim_or_error_that_is_not_whole_is_refused(tmp_path, cells):
 
 def test_a_page_without_the_place_for_its_table_is_refused():
     with pytest.raises(ValueError, match=r"index\.md needs the lines .*totals"):
-        claims.with_tables(ROOT / "book" / "index.md", "# A page without it")
+        tables.filled(claims.LANDING, "# A page without it", claims.PAGES[claims.LANDING])

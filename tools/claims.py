@@ -23,6 +23,7 @@ from functools import cache
 from pathlib import Path
 
 import nbformat
+import tables
 
 ROOT = Path(__file__).resolve().parent.parent
 LEDGER = ROOT / "book" / "claims.md"
@@ -124,11 +125,9 @@ def all_claims():
 
 
 def _table(head, rows):
-    """A Markdown table of the book's folder; links to a chapter's neighbours are mended."""
-    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    lines += [f"| {' | '.join(map(str, row))} |" for row in rows]
+    """A table of the book's folder; links to a chapter's neighbours are mended."""
     # A chapter names its neighbours without a folder; the pages lie in another one.
-    return re.sub(r"\]\((\d\d_\w+\.ipynb)", r"](../notebooks/\1", "\n".join(lines))
+    return re.sub(r"\]\((\d\d_\w+\.ipynb)", r"](../notebooks/\1", tables.table(head, rows))
 
 
 def _link(path, number):
@@ -163,24 +162,6 @@ def totals():
 PAGES = {LEDGER: {"claims": ledger, "errors": errors}, LANDING: {"totals": totals}}
 
 
-def with_tables(path, page):
-    """The text of a page with its tables written anew.
-
-    Raises
-    ------
-    ValueError
-        If the comments that enclose a table are not there, once each.
-    """
-    for name, table in PAGES[path].items():
-        begin, end = f"<!-- {name}: written by `make claims` -->", f"<!-- end of {name} -->"
-        if page.count(begin) != 1 or page.count(end) != 1:
-            raise ValueError(f"book/{path.name} needs the lines {begin} and {end}, once each")
-        before, rest = page.split(begin)
-        page = f"{before}{begin}\n\n{table()}\n\n{end}{rest.split(end)[1]}"
-    return page
-
-
 if __name__ == "__main__":
-    for path in PAGES:
-        path.write_text(with_tables(path, path.read_text(encoding="utf-8")), encoding="utf-8")
-        print(f"wrote {path.relative_to(ROOT)}")
+    for path, found in PAGES.items():
+        tables.write(path, found)

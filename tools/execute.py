@@ -54,17 +54,21 @@ def _widget_first(tag):
     return (tag != "widget", tag)
 
 
-def execute(path):
-    """Run a notebook top to bottom in its own folder and write it back, normalised."""
-    notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(
+def client(notebook, folder):
+    """What executes a notebook top to bottom with this folder as the current one."""
+    return NotebookClient(
         notebook,
         timeout=600,
         kernel_name="python3",
         coalesce_streams=True,
-        resources={"metadata": {"path": str(path.parent)}},
+        resources={"metadata": {"path": str(folder)}},
     )
-    client.execute()
+
+
+def execute(path):
+    """Run a notebook top to bottom in its own folder and write it back, normalised."""
+    notebook = nbformat.read(path, as_version=4)
+    client(notebook, path.parent).execute()
     nbformat.write(normalise(notebook), path)
 
 

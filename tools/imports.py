@@ -9,10 +9,11 @@ import ast
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+import tables
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "vgglib"
 PAGE = ROOT / "book" / "architecture.md"
-BEGIN, END = "<!-- parts: written by `make claims` -->", "<!-- end of parts -->"
 
 
 def files_of(package=PACKAGE):
@@ -96,24 +97,20 @@ def question(files):
     return ast.get_docstring(ast.parse(files[0].read_text(encoding="utf-8"))).splitlines()[0]
 
 
-def table():
-    """The page's Markdown table, a row a part, those that build on nothing first."""
+def parts_table():
+    """The page's table, a row a part, those that build on nothing first."""
     (edges, later), parts = graphs(), files_of()
     level = levels(edges)
-    lines = ["| part | its first line | builds on |", "|---|---|---|"]
+    rows = []
     for part in sorted(parts, key=lambda part: (level[part], part)):
         below = [f"`{name}`" for name in sorted(edges[part])]
         below += [f"`{name}` (when called)" for name in sorted(later[part])]
-        lines.append(f"| **{part}** | {question(parts[part])} | {', '.join(below) or '–'} |")
-    return "\n".join(lines)
+        rows.append((f"**{part}**", question(parts[part]), ", ".join(below) or "–"))
+    return tables.table(("part", "its first line", "builds on"), rows)
 
 
-def with_table(page):
-    """The architecture page with its table written anew."""
-    before, rest = page.split(BEGIN)
-    return f"{before}{BEGIN}\n\n{table()}\n\n{END}{rest.split(END)[1]}"
+TABLES = {"parts": parts_table}
 
 
 if __name__ == "__main__":
-    PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
-    print(f"wrote {PAGE.relative_to(ROOT)}")
+    tables.write(PAGE, TABLES)
