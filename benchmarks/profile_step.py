@@ -17,6 +17,7 @@ from throughput import alternately, fastest_product, named, vgglib_step
 from torch.profiler import ProfilerActivity, profile
 
 from vgglib.devices import Place
+from vgglib.train.heap import keep_freed_memory
 
 SIZE, STEPS = 32, 4
 BATCH = {"cpu": 128, "cuda": 1024}
@@ -29,6 +30,8 @@ def main():
     chosen = arguments(__doc__.splitlines()[0], seeds=3)
     place = Place.here()
     kind = place.device.type
+    if kind == "cpu":
+        keep_freed_memory()  # as `python -m vgglib.train` does
     measured = functools.cache(lambda turn: measure(place))
     jobs = [
         (part, turn, lambda turn=turn, part=part: measured(turn)[part])

@@ -25,6 +25,7 @@ import vgglib
 from vgglib import Recipe
 from vgglib.devices import Place
 from vgglib.precision import autocast, has_bf16
+from vgglib.train.heap import keep_freed_memory
 from vgglib.train.loop import _Run as Run
 
 # What is measured: image size, batch, training or inference.
@@ -48,6 +49,8 @@ def main():
     chosen = arguments(__doc__.splitlines()[0], seeds=3)
     place = Place.here()
     kind = place.device.type
+    if kind == "cpu":
+        keep_freed_memory()  # as `python -m vgglib.train` does; it helps all three
     jobs = [
         (label, turn, lambda s=setting: compare(place, *s))
         for turn in range(chosen.seeds)

@@ -21,6 +21,7 @@ from ..precision import PRECISIONS
 from . import record
 from .batches import pipeline, split
 from .checkpoint import LAST, CheckpointError, load_run
+from .heap import keep_freed_memory
 from .loop import Interrupted, train
 from .recipe import Recipe
 
@@ -221,6 +222,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with processes():
             place = Place.here(options.device)
+            if place.device.type == "cpu":
+                keep_freed_memory()
             try:
                 return run(options, place)
             except Interrupted as stop:
