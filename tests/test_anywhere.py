@@ -8,11 +8,13 @@ import subprocess
 import sys
 
 import tomllib
-from conftest import ROOT
+from conftest import CHAPTERS, ROOT
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import vgglib
+
+ODD = "Möbel und Ящик"
 
 # What chapters use of the package, in little; prints where it came from.
 PROGRAM = """
@@ -44,13 +46,12 @@ def installed(folder):
     return folder
 
 
-def test_a_hostile_machine(tmp_path):
-    """No repository, a read-only package, a path with spaces and letters of two scripts, no home
-    to write to, a locale that is not UTF-8, and Colab's module in memory."""
-    site = installed(tmp_path / "Möbel und Ящик")
-    work = tmp_path / "elsewhere"
-    work.mkdir()
-    environment = {
+def hostile(site, source, work, *arguments, **environment):
+    """Python with the package from the folder ``site``, which is ``source`` and none may write.
+
+    No home to write to, so no cache, and no data in it; no network; a locale that is not UTF-8.
+    """
+    environment |= {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(site),
         "HOME": "/proc/none",  # no folder can be made there, not even by root
@@ -60,15 +61,19 @@ def test_a_hostile_machine(tmp_path):
         "PYTHONDONTWRITEBYTECODE": "1",
         "OMP_NUM_THREADS": "1",
     }
-    command = ["bwrap", "--unshare-user", "--bind", "/", "/", "--dev", "/dev"]
-    command += ["--ro-bind", site, site, "--chdir", work]
-    done = subprocess.run(
-        [*command, sys.executable, "-c", PROGRAM, "colab"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
+    command = ["bwrap", "--unshare-user", "--unshare-net", "--bind", "/", "/", "--dev", "/dev"]
+    command += ["--ro-bind", source, site, "--chdir", work, sys.executable, *arguments]
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, encoding="utf-8"
     )
+
+
+def test_a_hostile_machine(tmp_path):
+    """No repository, a path with spaces and letters of two scripts, Colab's module in memory."""
+    site = installed(tmp_path / ODD)
+    work = tmp_path / "elsewhere"
+    work.mkdir()
+    done = hostile(site, site, work, "-c", PROGRAM, "colab")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     # Under such a locale the path's letters are no text; its bytes are what counts.
@@ -83,6 +88,25 @@ def test_a_hostile_machine(tmp_path):
         "widget": True,
     }
     assert list(work.iterdir()) == []
+
+
+def test_a_chapter_on_a_hostile_machine(tmp_path):
+    """The first chapter whole, out of a read-only checkout in such a path: the same outputs."""
+    checkout, folder = tmp_path / ODD, str(tmp_path / "jupyter")
+    checkout.mkdir()
+    done = hostile(
+        checkout,
+        ROOT,
+        checkout / "notebooks",
+        *("-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval", "--nbval-current-env"),
+        "01_architecture.ipynb",
+        JUPYTER_RUNTIME_DIR=folder,  # no kernel starts without a folder to write to
+        MPLCONFIGDIR=folder,  # matplotlib makes one and says so, which would be one more output
+    )
+    cells = [c for c in CHAPTERS[0].of("code") if c.source]
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(cells)} passed" in done.stdout
+    assert list(checkout.iterdir()) == []
 
 
 def test_an_install_leaves_torch_torchvision_and_numpy():
