@@ -109,7 +109,10 @@ def test_the_report_says_what_failed(tmp_path):
             "outputs": {"environment": "success", "failed": "02_design.ipynb"},
         },
         "links": {"result": "success", "outputs": {"environment": "success"}},
+        "audit": {"result": "failure", "outputs": {"environment": "success"}},
     }
+    weekly = jobs(ROOT / ".github" / "workflows" / "weekly.yml")
+    assert {*weekly["report"]["needs"], "report"} == set(weekly), "it tells of every job"
     tool = tmp_path / "gh"
     tool.write_text('#!/bin/sh\necho "$@" >> told\n[ "$2" = list ] && echo "$OPEN"\nexit 0\n')
     tool.chmod(0o755)
@@ -122,6 +125,7 @@ def test_the_report_says_what_failed(tmp_path):
     body = (tmp_path / "body.md").read_text().splitlines()
     assert "newest" in body[0] and "environment could not be made" in body[0]
     assert "colab" in body[1] and "these notebooks failed: 02_design.ipynb" in body[1]
+    assert "audit" in body[2] and "advisories" in body[2]
     assert "links" not in "".join(body) and env["RUN"] in body[-1]
 
 
