@@ -27,7 +27,7 @@ SETS = {"CIFAR-10": "cifar10", "Fashion-MNIST": "fashion-mnist-mini"}
 POOLS = [f"pool{number}" for number in range(1, 6)]
 BEST = "pool4"  # the block on which scales are compared
 EPOCHS_SCRATCH, EPOCHS_TUNED, FACTORS = 25, 10, (1.0, 0.3, 0.1, 0.0)
-LR_TUNED, LR_TUNED_D = 0.02, 0.005
+LR_TUNED, EPOCHS_TUNED_D, LR_TUNED_D = 0.02, 6, 0.01
 
 
 @functools.cache
@@ -119,7 +119,7 @@ def tuned(seed, factor):
     return {"test_accuracy": vgglib.evaluate(made, data.test, own["mean"], own["std"])["top1"]}
 
 
-def tuned_d(seed, factor):
+def tuned_d(seed, factor, rate=LR_TUNED_D):
     """Net D of 32-pixel images, behind the last pool a normalisation and a linear layer."""
     data = few("CIFAR-10", seed)
     made = vgglib.vgg("D", image_size=32, weights="IMAGENET1K_FEATURES", init=None)
@@ -130,7 +130,7 @@ def tuned_d(seed, factor):
         nn.BatchNorm1d(512, affine=False),
         nn.Linear(512, 10),
     )
-    settings = {"lr": LR_TUNED_D, "factor": factor, "epochs": EPOCHS_TUNED, "seed": seed}
+    settings = {"lr": rate, "factor": factor, "epochs": EPOCHS_TUNED_D, "seed": seed}
     transfer.fine_tune(made, data.train, features.IMAGENET_MEAN, **settings)
     return {"test_accuracy": vgglib.evaluate(made, data.test, features.IMAGENET_MEAN)["top1"]}
 
@@ -164,6 +164,8 @@ def main():
         job(f"fine-tuned, factor {factor:g}", tuned, factor)
     for factor in FACTORS:
         job(f"net D, fine-tuned, factor {factor:g}", tuned_d, factor)
+    # One rate for all that is small enough for trained layers; the others' is one for new layers.
+    job("net D, fine-tuned, factor 1, a tenth of the rate", tuned_d, 1.0, LR_TUNED_D / 10)
     for name in SETS:
         job(f"{name}, from scratch", on(name, scratch))
     settings = {
@@ -174,6 +176,7 @@ def main():
         "epochs from scratch": EPOCHS_SCRATCH,
         "epochs of fine-tuning": EPOCHS_TUNED,
         "rate of fine-tuning": LR_TUNED,
+        "epochs of fine-tuning net D": EPOCHS_TUNED_D,
         "rate of fine-tuning net D": LR_TUNED_D,
     }
     jobs.sort(key=lambda job: job[1])  # seed by seed: the descriptors of one are kept in memory
