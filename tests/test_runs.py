@@ -287,6 +287,22 @@ def test_a_signal_cuts_the_validation_off(tmp_path, monkeypatch, workers):
     pd.testing.assert_frame_equal(history.drop(columns=CLOCK), rest.drop(columns=CLOCK))
 
 
+def test_a_signal_between_the_last_step_and_the_validation(data, tmp_path, monkeypatch):
+    finish = loop._Run.finish_epoch
+
+    def signalled(*rest):
+        monkeypatch.undo()
+        os.kill(os.getpid(), signal.SIGINT)
+        finish(*rest)
+
+    monkeypatch.setattr(loop._Run, "finish_epoch", signalled)
+    with pytest.raises(Interrupted, match="in the validation of epoch 1"):
+        run(data, tmp_path)
+    resumed, _ = run(data, tmp_path, resume=True)
+    straight, _ = run(data, tmp_path / "straight")
+    assert same_weights(straight, resumed)
+
+
 # ---- checkpoints
 
 

@@ -469,17 +469,20 @@ class _Run:
             indices = torch.arange(place.rank, len(part), place.world)
             part = part[indices] if isinstance(part, ImageSet) else Subset(part, indices.tolist())
         sums = torch.zeros(3, dtype=torch.double, device=place.device)
-        with signals.cutting():
-            if len(part):
-                tested = evaluate(
-                    self.model,
-                    part,
-                    self.mean,
-                    self.std,
-                    precision=self.recipe.precision,
-                    workers=self.workers,
-                )
-                sums += len(part) * torch.tensor([tested["loss"], tested["top1"], 1.0]).to(sums)
+
+        def test() -> None:
+            tested = evaluate(
+                self.model,
+                part,
+                self.mean,
+                self.std,
+                precision=self.recipe.precision,
+                workers=self.workers,
+            )
+            sums.add_(len(part) * torch.tensor([tested["loss"], tested["top1"], 1.0]).to(sums))
+
+        if len(part):
+            signals.cut_short(test)
         self.leave(place.any(signals.received), f"in the validation of epoch {self.epoch}")
         loss, top1, count = place.total(sums).tolist()
         return {"loss": loss / count, "top1": top1 / count}
@@ -616,14 +619,12 @@ class _Signals:
         if self.cut and os.getpid() == self.process:  # processes that read images only note it
             raise _Cut
 
-    @contextlib.contextmanager
-    def cutting(self) -> Iterator[None]:
-        """Work that changes nothing of the run: a signal ends it at once."""
+    def cut_short(self, work: Callable[[], None]) -> None:
+        """Do what changes nothing of the run: a signal ends it at once, an earlier one skips it."""
         try:
             self.cut = True
-            if self.received:
-                raise _Cut
-            yield
+            if not self.received:
+                work()
         except _Cut:
             pass
         finally:
