@@ -165,3 +165,33 @@ CONFIGS: MappingProxyType[str, Config] = MappingProxyType(
 ALIASES: MappingProxyType[str, str] = MappingProxyType(
     {"vgg11": "A", "vgg13": "B", "vgg16": "D", "vgg19": "E"}
 )
+
+
+def resolve(name: str | Config, batch_norm: bool = False) -> tuple[Config, bool]:
+    """The configuration that a name stands for, and whether the net has batch norm.
+
+    Parameters
+    ----------
+    name : str or Config
+        A column of Table 1, torchvision's name for it with or without ``_bn``, or a Config.
+    batch_norm : bool
+        What a name without ``_bn`` leaves open.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an unknown name or something else; the message lists the names.
+    """
+    if isinstance(name, Config):
+        return name, batch_norm
+    accepted = [*CONFIGS, *ALIASES, *(f"{alias}_bn" for alias in ALIASES)]
+    if not isinstance(name, str):
+        raise TypeError(
+            f"a net is named by a string ({', '.join(accepted)}) or given as a Config, "
+            f"got {type(name).__name__}"
+        )
+    if name not in accepted:
+        raise ValueError(f"unknown net {name!r}; accepted are {', '.join(accepted)} or a Config")
+    if name.endswith("_bn"):
+        name, batch_norm = name.removesuffix("_bn"), True
+    return CONFIGS[ALIASES.get(name, name)], batch_norm

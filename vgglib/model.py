@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .configs import ALIASES, CONFIGS, LRN, Config
+from .configs import ALIASES, CONFIGS, LRN, Config, resolve
 
 
 class VGG(nn.Module):
@@ -220,7 +220,7 @@ def vgg(
     FileNotFoundError
         If ``weights`` is a path with nothing there.
     """
-    config, batch_norm = _resolve(name, batch_norm)
+    config, batch_norm = resolve(name, batch_norm)
     net = VGG(
         config,
         num_classes=num_classes,
@@ -236,23 +236,6 @@ def vgg(
     if weights is not None:
         load_weights(net, weights)
     return net
-
-
-def _resolve(name: str | Config, batch_norm: bool) -> tuple[Config, bool]:
-    """The configuration that a name stands for, and whether the name asks for batch norm."""
-    if isinstance(name, Config):
-        return name, batch_norm
-    accepted = [*CONFIGS, *ALIASES, *(f"{alias}_bn" for alias in ALIASES)]
-    if not isinstance(name, str):
-        raise TypeError(
-            f"a net is named by a string ({', '.join(accepted)}) or given as a Config, "
-            f"got {type(name).__name__}"
-        )
-    if name not in accepted:
-        raise ValueError(f"unknown net {name!r}; accepted are {', '.join(accepted)} or a Config")
-    if name.endswith("_bn"):
-        name, batch_norm = name.removesuffix("_bn"), True
-    return CONFIGS[ALIASES.get(name, name)], batch_norm
 
 
 def load_weights(model: VGG, weights: str | os.PathLike | Mapping[str, Tensor]) -> VGG:
