@@ -116,9 +116,11 @@ def record(
         )
         run["runs"].append({"label": label, "seed": seed, **outcome})
         command = shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+        earlier = [c for c in run.get("command", "").split(" && ") if c not in ("", command)]
+        run["command"] = " && ".join([*earlier, command])
         head = {
             "name": name,
-            "command": command,
+            "command": run["command"],
             "date": datetime.date.today().isoformat(),
             "machine": machine(),
             "versions": versions(),
