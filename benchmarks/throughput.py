@@ -26,7 +26,7 @@ from vgglib import Recipe
 from vgglib.devices import Place
 from vgglib.precision import autocast, has_bf16
 from vgglib.train.heap import keep_freed_memory
-from vgglib.train.loop import _Run as Run
+from vgglib.train.run import Run
 
 # What is measured: image size, batch, training or inference.
 SETTINGS = {

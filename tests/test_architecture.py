@@ -16,9 +16,8 @@ def test_parts_import_downwards():
     edges, later = imports.graphs()
     level = imports.levels(edges)
     assert all(level[below] < level[part] for part in edges for below in edges[part])
-    # Late imports are exceptions that the table shows; one more has to be meant.
-    assert later["model"] == {"initialise"} and later["train"] == {"plots"}
-    assert sum(map(len, later.values())) == 2
+    # An import within a function would be a way around: none is needed.
+    assert not any(later.values())
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 import vgglib
 from vgglib import Config, Conv, features
+from vgglib.features.patches import geometry
 
 SMALL = Config("small", ((Conv(4), Conv(6)), (Conv(8), Conv(8))), hidden=(16,))
 
@@ -280,7 +281,7 @@ def test_receptive_field_geometry_agrees_with_anatomy(name):
     table = vgglib.anatomy(net).set_index("layer")
     for layer, path in net.layer_names.items():
         if path.startswith("features."):
-            field, stride, _ = features._geometry(net, layer)
+            field, stride, _ = geometry(net, layer)
             assert field == table.loc[layer, "receptive_field"], layer
             assert stride == table.loc[layer, "stride"], layer
 
@@ -290,7 +291,7 @@ def test_top_patches_find_what_was_planted():
     net = vgglib.vgg(SMALL, image_size=64, init=None)
     for parameter in net.features.parameters():
         nn.init.constant_(parameter, 0.1 if parameter.ndim > 1 else 0.0)
-    field, stride, start = features._geometry(net, "conv2_1")
+    field, stride, start = geometry(net, "conv2_1")
     images = torch.zeros(4, 3, 64, 64)
     planted = [(2, 11, 20, 3.0), (0, 20, 9, 2.0), (3, 15, 15, 1.0)]  # …, row, column, brightness
     for n, row, column, brightness in planted:
@@ -309,7 +310,7 @@ def test_top_patches_find_what_was_planted():
 
 def test_top_patches_stay_inside_small_images_and_apart(net, images):
     patches, table = features.top_patches(net, images, "pool2", 0, k=50)
-    side = features._geometry(net, "pool2")[0]
+    side = geometry(net, "pool2")[0]
     assert side == vgglib.anatomy(net).set_index("layer").loc["pool2", "receptive_field"]
     assert patches.shape[1:] == (3, side, side) and len(table) < 50
     assert table.value.is_monotonic_decreasing
@@ -327,7 +328,7 @@ def test_top_patches_stay_inside_small_images_and_apart(net, images):
 def test_effective_receptive_field_lies_within_the_receptive_field(net, images, layer):
     seen = features.effective_receptive_field(net, images, layer, batch_size=2)
     assert seen.shape == (32, 32) and seen.max() == 1 and seen.min() == 0
-    field, stride, start = features._geometry(net, layer)
+    field, stride, start = geometry(net, layer)
     middle = features.activations(net, images, layer)[layer].shape[2] // 2
     low = middle * stride + start
     inside = seen[low : low + field, low : low + field]

@@ -3,7 +3,9 @@
 import io
 import os
 import pickle
+import socket
 import urllib.error
+import urllib.request
 from email.message import Message
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
 
-from vgglib import CONFIGS, VGG, Config, Conv, load_weights, vgg
+from vgglib import CONFIGS, STANDIN, VGG, Config, Conv, load_weights, pretrained, vgg
 
 SMALL = {"width": 1 / 16, "image_size": 32, "num_classes": 10}
 REFERENCES = [f"vgg{depth}{bn}" for depth in (11, 13, 16, 19) for bn in ("", "_bn")]
@@ -489,3 +491,21 @@ def test_the_papers_own_convolutions(no_network):
     for key, value in net.state_dict().items():
         assert torch.equal(value, (reference if key.startswith("features") else before)[key]), key
     assert no_network == []
+
+
+def test_pretrained_is_net_d_where_its_weights_are_there(fetched):
+    net = pretrained()
+    assert net.config == CONFIGS["D"] and net.image_size == 224 and not net.training
+    assert all((p == 0.5).all() for p in net.features.parameters())
+
+
+def test_pretrained_is_the_standin_where_a_server_is_silent(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with socket.create_server(("127.0.0.1", 0)) as server:  # accepts, and says nothing
+        url = "http://{}:{}".format(*server.getsockname())
+        monkeypatch.setattr("torch.hub.urlopen", lambda *arguments, **options: direct.open(url))
+        with pytest.warns(UserWarning, match="VGG-16's weights can't be had: .*timed out") as told:
+            net = pretrained(patience=0.2)
+    assert net.config == STANDIN and not net.training
+    assert told[0].filename == __file__ and socket.getdefaulttimeout() is None

@@ -34,11 +34,11 @@ from vgglib.train import (
     StalledWarning,
     checkpoint,
     load_run,
-    loop,
 )
 from vgglib.train.__main__ import main
 from vgglib.train.batches import DeviceBatches, LoaderBatches
 from vgglib.train.checkpoint import LAST, LOCK, PREVIOUS
+from vgglib.train.run import Run
 
 CPU = Place(torch.device("cpu"))
 QUICK = shlex.split(
@@ -288,14 +288,14 @@ def test_a_signal_cuts_the_validation_off(tmp_path, monkeypatch, workers):
 
 
 def test_a_signal_between_the_last_step_and_the_validation(data, tmp_path, monkeypatch):
-    finish = loop._Run.finish_epoch
+    finish = Run.finish_epoch
 
     def signalled(*rest):
         monkeypatch.undo()
         os.kill(os.getpid(), signal.SIGINT)
         finish(*rest)
 
-    monkeypatch.setattr(loop._Run, "finish_epoch", signalled)
+    monkeypatch.setattr(Run, "finish_epoch", signalled)
     with pytest.raises(Interrupted, match="in the validation of epoch 1"):
         run(data, tmp_path)
     resumed, _ = run(data, tmp_path, resume=True)
@@ -455,7 +455,7 @@ def test_a_loss_that_comes_down_past_guessing_is_not_reported():
         with warnings.catch_warnings(record=True, action="always") as caught:
             for epoch, loss in enumerate(losses, 1):
                 run.rows.append({"epoch": epoch, "train_loss": loss})
-                loop._Run.warn_if_stalled(run, run.rows[-1])
+                Run.warn_if_stalled(run, run.rows[-1])
         return len(caught)
 
     guessing = math.log(4)

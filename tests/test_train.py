@@ -14,7 +14,7 @@ import vgglib
 from vgglib import Config, Conv, Recipe, precision
 from vgglib.data import Data, ImageSet
 from vgglib.devices import Place
-from vgglib.train import loop
+from vgglib.train import run
 from vgglib.train.batches import DeviceBatches, split
 
 TINY = Config("tiny", ((Conv(8),), (Conv(8),)), hidden=())
@@ -286,7 +286,7 @@ def test_half_precision_is_close_to_full(data):
 @pytest.mark.parametrize("there", [True, False])
 def test_auto_takes_bf16_where_the_device_has_it(data, monkeypatch, there):
     monkeypatch.setattr(precision, "has_bf16", lambda device: there)
-    monkeypatch.setattr(loop, "has_bf16", lambda device: there)
+    monkeypatch.setattr(run, "has_bf16", lambda device: there)
     fixed = fit(data, epochs=1, precision="bf16" if there else "fp32")[0]
     chosen = fit(data, epochs=1, precision="auto")[0]
     for ours, theirs in zip(chosen.parameters(), fixed.parameters(), strict=True):
@@ -294,7 +294,7 @@ def test_auto_takes_bf16_where_the_device_has_it(data, monkeypatch, there):
 
 
 def test_imitated_bf16_is_reported(data, monkeypatch):
-    monkeypatch.setattr(loop, "has_bf16", lambda device: False)
+    monkeypatch.setattr(run, "has_bf16", lambda device: False)
     with pytest.warns(RuntimeWarning, match="--precision auto"):
         fit(data, epochs=1, precision="bf16")
 

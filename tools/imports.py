@@ -99,13 +99,12 @@ def question(files):
 
 def parts_table():
     """The page's table, a row a part, those that build on nothing first."""
-    (edges, later), parts = graphs(), files_of()
+    (edges, _), parts = graphs(), files_of()
     level = levels(edges)
     rows = []
     for part in sorted(parts, key=lambda part: (level[part], part)):
-        below = [f"`{name}`" for name in sorted(edges[part])]
-        below += [f"`{name}` (when called)" for name in sorted(later[part])]
-        rows.append((f"**{part}**", question(parts[part]), ", ".join(below) or "–"))
+        below = ", ".join(f"`{name}`" for name in sorted(edges[part]))
+        rows.append((f"**{part}**", question(parts[part]), below or "–"))
     return tables.table(("part", "its first line", "builds on"), rows)
 
 

@@ -2,9 +2,9 @@
 
 Simonyan & Zisserman, *Very Deep Convolutional Networks for Large-Scale Image Recognition*, ICLR
 2015 (arXiv 1409.1556). The modules read in the order in which an image travels: ``configs``,
-``model``, ``anatomy``, ``initialise``, ``fetch``, ``data``, ``augment``, ``evaluate``,
-``train``, ``features``, ``transfer``, ``localise``, ``plots``; ``widgets`` is imported when it
-is first used.
+``initialise``, ``model``, ``anatomy``, ``signal``, ``pre_initialise``, ``fetch``, ``data``,
+``augment``, ``evaluate``, ``train``, ``features``, ``transfer``, ``localise``, ``plots``;
+``widgets`` is imported when it is first used.
 """
 
 import importlib
@@ -13,9 +13,12 @@ from . import augment, data, features, localise, plots, transfer
 from .anatomy import anatomy, receptive_field
 from .configs import CONFIGS, LRN, Config, Conv
 from .evaluate import dense, evaluate, top_k_error
-from .initialise import initialise, pre_initialise, signal
+from .initialise import initialise
 from .model import VGG, load_weights, vgg
+from .pre_initialise import pre_initialise
+from .pretrained import pretrained
 from .recorded import recorded
+from .signal import signal
 from .standin import STANDIN, standin
 from .train import Recipe, load_run, train
 
@@ -48,6 +51,7 @@ __all__ = [
     "localise",
     "plots",
     "pre_initialise",
+    "pretrained",
     "receptive_field",
     "recorded",
     "signal",

@@ -35,7 +35,8 @@ from . import fetch
 from .fetch import DataUnavailableError
 
 #: Mean and standard deviation of ImageNet's training pixels, RGB, in units of 0–255. The mean is
-#: the one published with the paper's models, the deviation the one torchvision's models use.
+#: the one published with the paper's models (``features.IMAGENET_MEAN`` has it in whole numbers),
+#: the deviation the one torchvision's models use.
 IMAGENET_MEAN = (123.68, 116.779, 103.939)
 IMAGENET_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
 

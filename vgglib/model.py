@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from .configs import ALIASES, CONFIGS, LRN, Config, resolve
+from .initialise import initialise
 
 
 class VGG(nn.Module):
@@ -230,8 +231,6 @@ def vgg(
         dropout=dropout,
     )
     if init is not None:
-        from .initialise import initialise  # imported late: initialise works on models
-
         initialise(net, init)
     if weights is not None:
         load_weights(net, weights)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from .augment import normalise
 from .data import ImageSet
-from .evaluate.views import Images, _rescaled
+from .evaluate.views import Images, rescaled
 from .features import activations
 from .model import VGG
 from .precision import autocast
@@ -96,7 +96,7 @@ def descriptors(
     found: dict[str, list[Tensor]] = {layer: [] for layer in layers}
     for scale in scales:
         rows: dict[str, dict[int, Tensor]] = {layer: {} for layer in layers}
-        for indices, same in _rescaled(images, scale):
+        for indices, same in rescaled(images, scale):
             for start in range(0, len(indices), batch_size):
                 part = slice(start, start + batch_size)
                 pixels = normalise(same[part].to(device), mean, std)

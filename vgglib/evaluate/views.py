@@ -111,7 +111,7 @@ class _Views:
         whole = dense(self.net)  # anew, as the net may have been moved to another device
         result = torch.zeros(len(images), self.num_classes, device=self.device)
         for scale in self.scales:
-            for indices, same in _rescaled(images, scale):
+            for indices, same in rescaled(images, scale):
                 for start in range(0, len(indices), self.batch_size):
                     part = slice(start, start + self.batch_size)
                     pixels = normalise(same[part].to(self.device), self.mean, self.std)
@@ -244,7 +244,7 @@ class Fusion:
         return sum((other.to(first.device) for other in others), first) / len(self.tests)
 
 
-def _rescaled(images: Images, scale: int) -> Iterator[tuple[Tensor, Tensor]]:
+def rescaled(images: Images, scale: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Images with the shorter side at Q, in groups of one size: their indices, the group."""
     if isinstance(images, Tensor):
         if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8:

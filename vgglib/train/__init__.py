@@ -5,8 +5,10 @@
 
 from ..devices import processes
 from .checkpoint import CheckpointError, load_run
-from .loop import Interrupted, StalledWarning, train
+from .loop import train
 from .recipe import Recipe
+from .run import StalledWarning
+from .signals import Interrupted
 
 __all__ = [
     "CheckpointError",

@@ -15,15 +15,17 @@ import torch
 from .. import data as datasets
 from ..configs import CONFIGS
 from ..devices import Place, processes
-from ..initialise import initialise, pre_initialise
+from ..initialise import initialise
 from ..model import VGG, load_weights, vgg
+from ..pre_initialise import pre_initialise
 from ..precision import PRECISIONS
 from . import record
 from .batches import pipeline, split
 from .checkpoint import LAST, CheckpointError, load_run
 from .heap import keep_freed_memory
-from .loop import Interrupted, train
+from .loop import train
 from .recipe import Recipe
+from .signals import Interrupted
 
 EXAMPLES = """\
 examples:

@@ -182,6 +182,16 @@ def read(path: str | os.PathLike) -> Checkpoint:
     return Checkpoint(json.loads(state), tensors)
 
 
+def differences(there: dict, here: dict) -> Iterator[str]:
+    """Lines that say what differs between the settings of a checkpoint and those of a run."""
+    for part in ("net", "recipe", "data"):
+        for key in there[part].keys() | here[part].keys():
+            old, new = there[part].get(key), here[part].get(key)
+            old, new = (list(v) if isinstance(v, tuple) else v for v in (old, new))
+            if old != new:
+                yield f"{part}, {key}: {old!r} in the checkpoint, {new!r} now"
+
+
 def room_for(folder: Path, size: int) -> None:
     """Raise an OSError now if the folder can't be written or can't hold checkpoints of a size."""
     try:

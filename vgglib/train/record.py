@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from .. import plots
+
 HISTORY, CONFIG, CURVES = "history.csv", "config.json", "curves.png"
 
 
@@ -23,8 +25,6 @@ def write(folder: Path, settings: dict, rows: list[dict]) -> None:
 
 def curves(folder: Path, history: pd.DataFrame) -> Path:
     """Draw loss, accuracy and learning rate of a run into its folder; the file."""
-    from .. import plots  # imported late: plots knows the data, which needs nothing from here
-
     fresh = folder / f"{CURVES}.new"
     plots.training(history, rate=True).savefig(fresh, format="png", dpi=120)
     os.replace(fresh, folder / CURVES)

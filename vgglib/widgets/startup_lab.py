@@ -18,8 +18,9 @@ from traitlets import Bool, Bytes, Dict, Enum, Float, Int, List, default
 
 from .. import augment, plots
 from ..data import photos
-from ..initialise import SCHEMES, signal
+from ..initialise import SCHEMES
 from ..model import VGG, vgg
+from ..signal import signal
 from .base import PageWidget, picture
 
 #: The nets of this size are those of chapter 4: small enough for a tenth of a second a pass.
