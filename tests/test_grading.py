@@ -8,14 +8,18 @@ import contextlib
 import copy
 import csv
 import dataclasses
+import errno
 import json
 import multiprocessing
 import os
 import socket
 import struct
 import subprocess
+import sys
 import threading
 import time
+import tracemalloc
+from pathlib import Path
 
 import assignment_fixture
 import grade
@@ -26,11 +30,12 @@ import psutil
 import pytest
 import torch
 from grading import batch, check, sandbox
+from grading import session as grading_session
 from grading.examine import examine
 from grading.inside import channel
 from grading.inside.codec import Decoder, Encoder, TooLargeError
 from grading.sandbox import Limits
-from grading.session import Session
+from grading.session import OutOfTime, Session
 from grading.source import Source
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -273,7 +278,7 @@ def hostile(marker, port):
             "normalise": "def normalise(batch):\n    while True:\n        pass",
         },
         "loops and can not be stopped": {
-            "macs": "import time\nwhile True:\n    try:\n        time.sleep(1)\n"
+            "macs": "while True:\n    try:\n        sum(range(10**6))\n"
             "    except BaseException:\n        pass",
         },
         "forks": {
@@ -373,8 +378,8 @@ def hostile(marker, port):
 
 
 EXPECTED = {
-    "loops in a call": (3, 0, "normalise-mean: your code took more than 4 s"),
-    "loops and can not be stopped": (0, 4, "took more than 12 s"),
+    "loops in a call": (3, 0, "normalise-mean: your code took more than 4 s of processor time"),
+    "loops and can not be stopped": (0, 4, "took more than 12 s of processor time and was ended"),
     "forks": (0, 4, ""),
     "allocates": (0, 4, ""),
     "allocates in children": (0, 4, "more than 1.5 GiB of memory"),
@@ -444,6 +449,105 @@ def test_a_second_run_grades_only_what_changed(graded, source):
     before = (out / "grades.csv").read_bytes()
     _, fresh = batch.grade(folder, out, [source], BATCH)
     assert fresh == 0 and (out / "grades.csv").read_bytes() == before
+
+
+# Time -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def short(session, monkeypatch):
+    """The worker, with less time for a call: 1 s of the processor, 3 s by the clock."""
+    limits = dataclasses.replace(LIMITS, call=1, patience=3)
+    monkeypatch.setattr(session, "limits", limits)
+    return session
+
+
+def normalise_after(first):
+    """A right `normalise` that does something else before."""
+    return NORMALISE_RIGHT.replace("    return", f"    import time\n    {first}\n    return")
+
+
+def messages(result):
+    """What the tests of `normalise` said, and its points."""
+    entry = result["tasks"]["normalise"]
+    return entry["points"], {test["message"] for test in entry["tests"]}
+
+
+@pytest.mark.parametrize(
+    ("first", "said"),
+    [
+        ("time.sleep(60)", "your code took more than 3 s by the clock"),
+        ("while True: pass", "your code took more than 1 s of processor time"),
+    ],
+    ids=["sleeps", "computes"],
+)
+def test_what_sleeps_and_what_computes_is_ended(source, short, first, said):
+    answers = {**source.reference(), "normalise": normalise_after(first)}
+    content = check.content(source.answered(answers))
+    assert messages(examine(source, content, short.limits, session=short)) == (0, {said})
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("import time\nwhile True:\n    try:\n        time.sleep(60)\n    except BaseException:\n"
+         "        pass", "took more than 0.6 s by the clock and was ended"),
+        ("import subprocess, sys\nsubprocess.run([sys.executable, '-c', 'while True: pass'])",
+         "took more than 0.2 s of processor time and was ended"),
+    ],
+    ids=["sleeps on", "computes in another process"],
+)  # fmt: skip
+def test_what_does_not_end_by_itself_is_ended(session, monkeypatch, code, said):
+    monkeypatch.setattr(grading_session, "GRACE", 0.5)
+    limits = dataclasses.replace(LIMITS, cell=0.2, patience=3 if "sleep" in code else 60)
+    session.reset()
+    monkeypatch.setattr(session, "limits", limits)
+    assert session.run(code) == ("", said)
+
+
+def test_the_time_of_a_submission_is_that_of_all_its_workers(session, monkeypatch):
+    monkeypatch.setattr(session, "limits", dataclasses.replace(LIMITS, submission=1.5))
+    session.reset()
+    burn = "import os, time\nwhile time.process_time() < {}: pass"
+    text, error = session.run("import time; print(time.process_time())")
+    assert error is None
+    assert session.run(burn.format(float(text) + 1) + "\nos._exit(0)")[1] == "ended its own process"
+    assert session.used() > 0.7
+    text, _ = session.run("import time; print(time.process_time())")
+    assert "of processor time" in session.run(burn.format(float(text) + 1))[1]
+    with pytest.raises(OutOfTime, match="submission took more than 1.5 s of processor time"):
+        for _ in range(3):
+            time.sleep(0.3)  # until the watchdog has looked again
+            session.run("pass")
+
+
+@pytest.fixture
+def busy():
+    """One core for this test and whatever it starts; four processes compute on it as well."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.sched_setaffinity, 0, cores)
+        yield lambda: [
+            stack.callback(subprocess.Popen([sys.executable, "-c", "while True: pass"]).kill)
+            for _ in range(4)
+        ]
+
+
+def test_a_right_answer_passes_on_a_busy_machine(source, busy):
+    answers = source.reference()
+    answers["normalise"] = normalise_after(
+        "end = time.process_time() + 0.5\n    while time.process_time() < end: pass"
+    )
+    limits = dataclasses.replace(LIMITS, call=1, patience=20)
+    with Session(limits) as session:
+        session.start()
+        busy()
+        began = time.monotonic()
+        result = examine(source, check.content(source.answered(answers)), limits, session=session)
+        waited = time.monotonic() - began
+    assert messages(result) == (4, {None})
+    assert waited > 3 * limits.call, "the machine was not busy"  # for two calls
 
 
 # Folders of submissions -------------------------------------------------------------------
@@ -534,6 +638,77 @@ def test_every_file_has_a_row_and_none_stops_the_rest(source, solved, tmp_path, 
         assert "<script" not in text and "<img" not in text and "<b>" not in text
         assert "batch - batch.mean" not in text, "a hidden test is shown"
     assert not [path for path in tmp_path.iterdir() if path not in (folder, out, secret)]
+
+
+def test_folders_that_can_not_be_read_are_named(
+    source, solved, tmp_path, without_running, monkeypatch
+):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    for name in ("ada", "ben", "cleo/inner", "Dora_7_assignsubmission_file_", ".git"):
+        (folder / name).mkdir(parents=True)
+    for name in ("ada/00_trial.ipynb", "cleo/00_trial.ipynb", "ben/00_trial.ipynb"):
+        (folder / name).write_bytes(check.content(solved))
+    (folder / "eve").symlink_to("eve")
+    (folder / "fay").mkdir()
+    (folder / "fay" / "00_trial.ipynb").symlink_to("nowhere")
+    closed = ("cleo/inner", "Dora_7_assignsubmission_file_", ".git")
+    closed = {str(folder / name) for name in closed}
+    scandir, stat = os.scandir, Path.stat
+
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(
+        os, "scandir", lambda path: (refuse if str(path) in closed else scandir)(path)
+    )
+    # A folder that can be listed, but not entered.
+    monkeypatch.setattr(
+        Path,
+        "stat",
+        lambda path, **options: (
+            refuse(path) if path.parent.name == "ben" else stat(path, **options)
+        ),
+    )
+    rows, fresh = batch.grade(folder, out, [source], LIMITS)
+    told = {row["file"]: (row["student"], row["remarks"]) for row in rows if not row["total"]}
+    assert fresh == 2 and len(rows) == 7
+    no_folder = "a folder that can not be read: Permission denied"
+    link = "a link or special file, which is not followed"
+    assert told == {
+        "ben/00_trial.ipynb": ("ben", "can not be read: Permission denied"),
+        "cleo/inner": ("cleo", no_folder),
+        "Dora_7_assignsubmission_file_": ("Dora_7", no_folder),
+        "eve": ("eve", link),
+        "fay/00_trial.ipynb": ("fay", link),
+    }
+    closed.add(str(folder))
+    with pytest.raises(PermissionError):
+        batch.find(folder, [source])
+
+
+def test_submissions_are_not_kept_in_memory(source, solved, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    solved.metadata["padding"] = "0" * 10**7
+    for number in range(8):
+        solved.metadata["number"] = number
+        (folder / f"student{number}_00_trial.ipynb").write_bytes(check.content(solved))
+    tracemalloc.start()
+    try:
+        found = batch.find(folder, [source])
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len({handed.key(LIMITS, True) for handed in found}) == 8 and kept < 10**7
+
+
+def test_a_file_that_goes_away_while_others_are_graded_is_named(source, solved, tmp_path):
+    path = tmp_path / "ada_00_trial.ipynb"
+    path.write_bytes(check.content(solved))
+    (handed,) = batch.find(tmp_path, [source])
+    path.unlink()
+    result, keep = batch._in_process(None, handed, LIMITS, True, ())
+    assert not keep and result["problem"] == "can not be read: No such file or directory"
 
 
 def test_names_that_differ_in_how_accents_are_coded_are_two_files(

@@ -5,6 +5,7 @@ The text of a check says what an author should do; `make notebooks` does the mec
 
 import copy
 import re
+import subprocess
 from itertools import pairwise
 
 import nbformat
@@ -303,11 +304,17 @@ def test_address_changes_everywhere_and_back(tmp_path):
         copied.parent.mkdir(parents=True, exist_ok=True)
         before[copied] = path.read_bytes()
         copied.write_bytes(before[copied])
+    for command in (["init", "-q"], ["add", "--all"]):
+        subprocess.run(["git", "-C", tmp_path, *command], check=True)
+    handed_in = tmp_path / "inbox" / "ada_01_architecture.ipynb"
+    handed_in.parent.mkdir()
+    handed_in.write_bytes(CHAPTERS[0].path.read_bytes())
     owner, name = set_address.address(tmp_path)
     fork = ("someone-else", "their.fork")
     changed = set_address.main("https://github.com/" + "/".join(fork), tmp_path)
     assert {"_config.yml", "README.md", "CITATION.cff"} <= {str(path) for path in changed}
     assert {f"notebooks/{chapter.path.name}" for chapter in CHAPTERS} <= set(map(str, changed))
+    assert handed_in.read_bytes() == before[tmp_path / "notebooks" / CHAPTERS[0].path.name]
     left = [path for path in before if owner.lower() in path.read_text("utf-8").lower()]
     assert not left, "the old address is still in these files"
     assert set_address.address(tmp_path) == fork

@@ -28,6 +28,7 @@ def parser():
     made.add_argument("--cell-time", type=float, default=Limits.cell, metavar="S")
     made.add_argument("--call-time", type=float, default=Limits.call, metavar="S")
     made.add_argument("--time", type=float, default=Limits.submission, metavar="S")
+    made.add_argument("--patience", type=float, default=Limits.patience, metavar="FACTOR")
     made.add_argument("--memory", type=float, default=Limits.memory / 2**30, metavar="GIB")
     made.add_argument("--show-hidden", action="store_true", help="hidden tests in the feedback")
     made.add_argument("--no-sandbox", action="store_true", help="limits only, no isolation")
@@ -41,6 +42,7 @@ def main(arguments=None):
         cell=options.cell_time,
         call=options.call_time,
         submission=options.time,
+        patience=options.patience,
         memory=int(options.memory * 2**30),
     )
     try:

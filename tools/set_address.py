@@ -3,11 +3,12 @@
     python tools/set_address.py https://github.com/me/fork
 
 `_config.yml` holds the address; the Colab badges, the chapters' set-up cells, README.md,
-CITATION.cff and the links to the published book follow from it.
+CITATION.cff and the links to the published book follow from it. Only files that git tracks change:
+submissions, grades and notes that lie in the clone are not the course's.
 """
 
-import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,7 +16,6 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 SUFFIXES = {".cff", ".ipynb", ".json", ".md", ".py", ".toml", ".yml"}
-SKIPPED = {".git", ".venv", "_build", "node_modules"}
 ADDRESS = re.compile(r"https://github\.com/([\w-]+)/([\w.-]*[\w-])/?")
 
 
@@ -34,10 +34,17 @@ def parse(url):
 
 
 def files(root=ROOT):
-    """Every text file of the course that may hold the address."""
-    for folder, folders, names in os.walk(root):
-        folders[:] = sorted(set(folders) - SKIPPED)
-        yield from (Path(folder, name) for name in sorted(names) if Path(name).suffix in SUFFIXES)
+    """Every tracked text file that may hold the address; ValueError outside of a git clone."""
+    command = ["git", "-C", root, "ls-files", "-z"]
+    listed = subprocess.run(command, capture_output=True, text=True)
+    if listed.returncode:
+        raise ValueError(
+            f"git does not list the files of {root}; run this in a clone ({listed.stderr.strip()})"
+        )
+    for name in listed.stdout.split("\0")[:-1]:
+        path = Path(root, name)
+        if path.suffix in SUFFIXES and path.is_file() and not path.is_symlink():
+            yield path
 
 
 def change(text, old, new):
@@ -66,6 +73,6 @@ if __name__ == "__main__":
         sys.exit("make address needs URL=https://github.com/OWNER/NAME")
     try:
         written = main(sys.argv[1])
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         sys.exit(f"set_address.py: {error}")
     print("\n".join(map(str, written)) or "nothing to change")

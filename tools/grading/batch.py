@@ -31,7 +31,7 @@ IGNORED = re.compile(  # what editors, file managers and nbgrader leave beside a
 )
 MOODLE = re.compile(r"_(assignsubmission|onlinetext)_.*$")
 CANVAS = re.compile(r"^(.+?)(_LATE)?_(\d+)_\d+$")
-START = 600  # seconds beyond the submission's own time after which the grader gives up
+START = 600  # seconds by the clock beyond the submission's own after which the grader gives up
 EXAMINER = 2 * 2**30  # bytes of memory for the tests beyond what a submission may use
 
 
@@ -46,7 +46,9 @@ class Handed:
         The path within the folder of submissions.
     student : str
     source : grading.source.Source or None
-    content : bytes
+    digest : bytes
+        A hash of its content, which is read again when it is graded: a class may hand in more than
+        memory holds.
     problem : str or None
         Why it can not be graded.
     """
@@ -55,13 +57,19 @@ class Handed:
     file: str
     student: str
     source: Source | None
-    content: bytes
+    digest: bytes = b""
     problem: str | None = None
+
+    def read(self):
+        """The content; brings `digest` up to date."""
+        content = self.path.read_bytes()
+        self.digest = hashlib.sha256(content).digest()
+        return content
 
     def key(self, limits, sandboxed):
         """What the result depends on, as a hash."""
         parts = (
-            self.content,
+            self.digest,
             self.source.path.read_bytes(),
             json.dumps([settings(limits), sandboxed]).encode(),
             version().encode(),
@@ -104,16 +112,24 @@ def find(folder, sources):
     folder = Path(folder)
     if not folder.is_dir():
         raise NotADirectoryError(f"there is no folder {folder}")
-    paths = []
-    for place, folders, names in os.walk(folder):
+    paths, closed = [], []
+    for place, folders, names in os.walk(folder, onerror=closed.append):
         linked = [name for name in folders if (Path(place) / name).is_symlink()]
         paths += [Path(place) / name for name in names + linked]
-    paths = sorted(p for p in paths if not IGNORED.search(p.relative_to(folder).as_posix()))
+    closed = {Path(error.filename): error for error in closed}
+    if folder in closed:
+        raise closed[folder]
+
+    def counts_as_handed_in(path, mark=""):
+        return not IGNORED.search(path.relative_to(folder).as_posix() + mark)
+
+    paths = sorted(filter(counts_as_handed_in, paths))
     notebooks = [p for p in paths if p.suffix.lower() == ".ipynb"]
     with_notebook = {p.parent for p in notebooks if p.parent != folder}
     # A picture beside a notebook is no submission; alone it is reported.
     paths = [p for p in paths if p in notebooks or p.parent not in with_notebook]
     found = [_handed(path, folder, sources) for path in paths]
+    found += [_closed(p, folder, closed[p]) for p in sorted(closed) if counts_as_handed_in(p, "/")]
     counts = Counter()
     for handed in found:
         counts[handed.file] += 1
@@ -122,21 +138,31 @@ def find(folder, sources):
     return found
 
 
-def _handed(path, folder, sources):
+def _named(path, folder):
     file = unicodedata.normalize("NFC", path.relative_to(folder).as_posix())
-    file = file.encode("utf-8", "replace").decode()
-    handed = Handed(path, file, "", None, b"")
+    return file.encode("utf-8", "replace").decode()
+
+
+def _closed(path, folder, error):
+    """A folder that can not be read: what it holds is not known, so that it is reported."""
+    file = _named(path, folder)
+    problem = f"a folder that can not be read: {error.strerror}"
+    return Handed(path, file, _student(f"{file}/", []), None, problem=problem)
+
+
+def _handed(path, folder, sources):
+    file = _named(path, folder)
+    handed = Handed(path, file, "", None)
     named = [s for s in sources if s.name.lower() in file.lower()]
     handed.student = _student(file, named)
-    if path.is_symlink() or not path.is_file():
-        handed.problem = "a link or special file, which is not followed"
-        return handed
-    if path.stat().st_size > matching.SIZE_LIMIT:
-        handed.problem = f"larger than {matching.SIZE_LIMIT // 2**20} MiB"
-        return handed
     try:
-        handed.content = path.read_bytes()
-        cells = matching.read(handed.content)
+        if path.is_symlink() or not path.is_file():
+            handed.problem = "a link or special file, which is not followed"
+            return handed
+        if path.stat().st_size > matching.SIZE_LIMIT:
+            handed.problem = f"larger than {matching.SIZE_LIMIT // 2**20} MiB"
+            return handed
+        cells = matching.read(handed.read())
     except matching.UnreadableError as error:
         handed.problem = str(error)
         handed.source = named[-1] if named else None
@@ -151,8 +177,8 @@ def _handed(path, folder, sources):
 
 
 def _student(file, named):
-    first, _, rest = file.partition("/")
-    if rest:
+    first, within, _ = file.partition("/")
+    if within:
         return MOODLE.sub("", first).strip() or first
     student = re.sub(r"\.ipynb$", "", first, flags=re.IGNORECASE)
     if named:
@@ -259,14 +285,19 @@ def _kept(path):
 
 def _in_process(context, item, limits, sandboxed, hidden):
     """Grade in a process of its own; returns ``(result, whether to keep it)``."""
+    try:
+        content = item.read()
+    except OSError as error:
+        problem = f"can not be read: {error.strerror}"
+        return {"problem": problem, "remarks": [], "tasks": {}}, False
     ours, theirs = context.Pipe(duplex=False)
-    arguments = (theirs, item.source.path, item.content, limits, sandboxed, hidden)
+    arguments = (theirs, item.source.path, content, limits, sandboxed, hidden)
     process = context.Process(target=_examine, args=arguments, daemon=True)
     process.start()
     theirs.close()
     problem = "the grader's own process ended; see its output, then grade again"
     try:
-        if ours.poll(limits.submission + START):
+        if ours.poll(limits.clock(limits.submission) + START):
             answer = json.loads(ours.recv_bytes())
             if "failure" not in answer:
                 return answer, True

@@ -18,7 +18,7 @@ MESSAGE_LIMIT = 600
 
 
 class TestTimeUp(BaseException):
-    """A test takes too long outside of the student's calls."""
+    """A test takes too long, by itself or with all of its calls."""
 
 
 def examine(source, content, limits, sandboxed=True, hidden=(), session=None):
@@ -171,7 +171,7 @@ class _Examination:
         space = {"__name__": "test", "__builtins__": __builtins__}
         file = f"<{cell.grade_id}>"
         try:
-            with _quiet(), _time_limit(2 * self.session.limits.cell):
+            with _quiet(), _time_limit(self.session.limits):
                 for name in names:
                     with contextlib.suppress(KeyError):
                         value = self.session.get(name)
@@ -223,14 +223,19 @@ def _quiet():
 
 
 @contextlib.contextmanager
-def _time_limit(seconds):
+def _time_limit(limits):
+    """A test may compute for as long as two cells, and all of its calls have to end as well."""
+
     def stop(*_):
         raise TestTimeUp
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    before = [signal.signal(number, stop) for number in (signal.SIGPROF, signal.SIGALRM)]
+    signal.setitimer(signal.ITIMER_PROF, 2 * limits.cell)
+    signal.setitimer(signal.ITIMER_REAL, limits.clock(2 * limits.cell))
     try:
         yield
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGPROF, before[0])
+        signal.signal(signal.SIGALRM, before[1])

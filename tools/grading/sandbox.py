@@ -58,12 +58,17 @@ class SandboxError(Exception):
 class Limits:
     """What a submission may use.
 
+    Times are those of the processor, user and system, of all its processes: what else the machine
+    does can not fail a right answer. Beside each stands a limit by the clock, for what sleeps.
+
     Parameters
     ----------
     cell, call : float
-        Seconds for one cell, and for one call of a student's function by a test.
+        Seconds of processor time for one cell, and for one call of a student's function by a test.
     submission : float
-        Seconds for everything.
+        Seconds of processor time for everything.
+    patience : float
+        By the clock, each may take so many times as long.
     memory : int
         Bytes of memory of all processes together.
     scratch : int
@@ -75,9 +80,14 @@ class Limits:
     cell: float = 60
     call: float = 30
     submission: float = 600
+    patience: float = 4
     memory: int = 4 * 2**30
     scratch: int = 256 * 2**20
     processes: int = 128
+
+    def clock(self, seconds):
+        """Seconds by the clock for what may use so many seconds of processor time."""
+        return self.patience * seconds
 
     def rlimits(self, sandboxed):
         """Limits of one process, for `resource.setrlimit`."""
@@ -226,6 +236,28 @@ def check():
         raise SandboxError(f"bubblewrap is installed but can not start: {said}\n{MENDING}")
 
 
+class Allowance:
+    """Processor time for one request.
+
+    Parameters
+    ----------
+    seconds : float
+    cause : str
+        What to say once it is used up.
+    """
+
+    def __init__(self, seconds, cause):
+        self.seconds = seconds
+        self.cause = cause
+        self.start = None
+
+    def over(self, now):
+        """Whether it is used up, with the processes' time now; the first call starts it."""
+        if self.start is None:
+            self.start = now
+        return now - self.start > self.seconds
+
+
 def _sum(processes, measure):
     total = 0
     for process in processes:
@@ -251,11 +283,15 @@ class Process:
     ----------
     cause : str or None
         Why the watchdog has killed the process.
+    seconds : float
+        Processor time of all processes so far, as the watchdog saw it last.
     """
 
     def __init__(self, connection, limits, sandboxed=True, hidden=()):
         self.limits = limits
         self.cause = None
+        self.seconds = 0.0
+        self.allowed = None
         self.scratch = None
         options = {"limits": limits.rlimits(sandboxed), "uid": None, "threads": 1}
         if sandboxed:
@@ -297,20 +333,27 @@ class Process:
 
     def _watch(self):
         while self.popen.poll() is None:
+            # Read first: time that an earlier request has used must not count for this one.
+            allowed = self.allowed
             memory, count = self.usage()
-            if memory > self.limits.memory:
+            if allowed is not None and allowed.over(self.seconds):
+                self.stop(allowed.cause)
+            elif memory > self.limits.memory:
                 self.stop(f"used more than {self.limits.memory / 2**30:.3g} GiB of memory")
             elif count > self.limits.processes + 3:  # bubblewrap itself needs up to three
                 self.stop(f"started more than {self.limits.processes} processes")
             time.sleep(0.2)
 
     def usage(self):
-        """Bytes of memory and number of processes in use."""
+        """Bytes of memory and number of processes in use; brings `seconds` up to date."""
         try:
             process = psutil.Process(self.popen.pid)
             family = [process, *process.children(recursive=True)]
         except psutil.NoSuchProcess:
             return 0, 0
+        # A process that has ended counts among the times of the one that waited for it, and that is
+        # the sandbox's first process for orphans. What nobody waits for is lost: hence the maximum.
+        self.seconds = max(self.seconds, _sum(family, lambda process: sum(process.cpu_times()[:4])))
         memory = _sum(family, lambda process: process.memory_info().rss)
         if memory > self.limits.memory:
             # Forked processes share pages; the proportional share counts each once.

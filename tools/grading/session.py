@@ -16,10 +16,10 @@ import numpy
 
 from .inside import channel
 from .inside.codec import Decoder
-from .sandbox import Process
+from .sandbox import Allowance, Process
 
 START_SECONDS = 180
-GRACE = 3  # seconds in which a worker may end a request itself before it is killed
+GRACE = 3  # seconds of processor time in which a worker may end a request itself
 RESTARTS = 8
 
 
@@ -83,10 +83,21 @@ class Session:
         self.limits = limits
         self.sandboxed = sandboxed
         self.hidden = hidden
-        self.deadline = time.monotonic() + limits.submission
         self.generation = 0
         self.process = None
         self.done = []  # sources of the cells that have worked
+        self._begin()
+
+    def _begin(self):
+        """Start to count the submission's time."""
+        self.deadline = time.monotonic() + self.limits.clock(self.limits.submission)
+        self.spent = 0.0  # seconds of processor time in workers that have ended
+        self.since = 0.0 if self.process is None else self.process.seconds
+
+    def used(self):
+        """Seconds of processor time that the submission has used so far."""
+        running = 0.0 if self.process is None else self.process.seconds - self.since
+        return self.spent + running
 
     def __enter__(self):
         return self
@@ -98,6 +109,7 @@ class Session:
         """End the worker."""
         if self.process is not None:
             self.process.stop()
+            self.spent = self.used()
             self.connection.close()
             self.process = None
 
@@ -118,12 +130,14 @@ class Session:
             said = self.process.errors.decode("utf-8", "replace")
             self.close()
             raise RuntimeError(f"the worker does not start: {said}") from error
+        self.process.usage()
+        self.since = self.process.seconds  # the worker's own start is not the student's
         for source in self.done:
             self._request({"op": "run", "source": source}, self.limits.cell)
 
     def reset(self):
         """Forget all cells, for another submission that is trusted not to disturb the worker."""
-        self.deadline = time.monotonic() + self.limits.submission
+        self._begin()
         self.done = []
         self.request({"op": "reset"}, self.limits.call)
 
@@ -141,35 +155,44 @@ class Session:
         return self._request(message, seconds, buffers)
 
     def _request(self, message, seconds, buffers=()):
+        limits = self.limits
+        left = limits.submission - self.used()
+        if left <= 0:
+            raise OutOfTime(f"the submission {_late(limits.submission)}")
+        seconds = min(seconds, left)
         left = self.deadline - time.monotonic()
         if left <= 0:
-            raise OutOfTime(f"the submission took more than {self.limits.submission:g} s")
-        seconds = min(seconds, left)
+            raise OutOfTime(f"the submission {_late(None, limits.clock(limits.submission))}")
+        clock = min(limits.clock(seconds), left)
         self.number += 1
-        message = {**message, "id": self.number, "seconds": seconds}
-        deadline = time.monotonic() + seconds + GRACE
+        message = {**message, "id": self.number, "seconds": seconds, "clock": clock}
+        patience = clock + limits.clock(GRACE)
+        late = f"{_late(seconds)} and was ended"
+        self.process.allowed = Allowance(seconds + GRACE, late)
         try:
-            self.connection.settimeout(seconds + GRACE)
+            self.connection.settimeout(patience)
+            deadline = time.monotonic() + patience
             channel.send(self.connection, message, buffers)
             reply, raw = channel.receive(self.connection, deadline)
-            return self._read(reply, raw, seconds)
+            self.process.allowed = None
+            return self._read(reply, raw, seconds, clock)
         except TimeoutError:
             self.close()
-            raise StudentTimeout(f"took more than {seconds:.0f} s and was ended") from None
+            raise StudentTimeout(f"{_late(seconds, clock)} and was ended") from None
         except channel.ClosedError:
             time.sleep(0.2)  # the watchdog may be about to say why
             cause = self.process.cause or "ended its own process"
             self.close()
-            raise StudentCrash(cause) from None
+            raise (StudentTimeout if cause == late else StudentCrash)(cause) from None
         except channel.MalformedError as error:
             self.close()
             raise StudentCrash(f"sent what is no answer: {error}") from None
 
-    def _read(self, reply, raw, seconds):
+    def _read(self, reply, raw, seconds, clock):
         if reply.get("id") != self.number or type(reply.get("id")) is not int:
             raise channel.MalformedError("an answer to another question")
         if "error" in reply:
-            raise _error(reply["error"], seconds)
+            raise _error(reply["error"], seconds, clock)
         return Decoder(raw, self._handle).decode(reply.get("value"))
 
     def _handle(self, number, kind, is_callable):
@@ -198,7 +221,7 @@ class Session:
         text, error = answer
         # A cell that raised may have defined something first, as in a notebook.
         self.done.append(source)
-        return text, None if error is None else str(_error(error, self.limits.cell))
+        return text, None if error is None else str(_error(error))
 
     def get(self, name):
         """The value or proxy of a name; raises `KeyError` if the student does not define it."""
@@ -347,12 +370,19 @@ def _pickled(value, session):
     return file.getvalue()
 
 
-def _error(described, seconds):
+def _late(seconds, clock=None):
+    """Says that a limit was passed, of processor time or, if given, by the clock."""
+    if clock is None:
+        return f"took more than {round(seconds, 1):g} s of processor time"
+    return f"took more than {round(clock, 1):g} s by the clock"
+
+
+def _error(described, seconds=None, clock=None):
     """The exception that stands for a worker's description of one."""
     described = described if type(described) is dict else {}
     name, message = (str(described.get(key, ""))[:1000] for key in ("name", "message"))
-    if name == "TimeUp":
-        return StudentTimeout(f"took more than {seconds:.0f} s")
+    if name == "TimeUp" and seconds is not None:
+        return StudentTimeout(_late(seconds, clock if message == "clock" else None))
     if name == "TooLarge":
         return StudentError(message)
     bases = described.get("bases")

@@ -105,11 +105,11 @@ class Worker:
                 return
             reply, encoder = {"id": header["id"]}, Encoder(self.keep)
             try:
-                with self.time_limit(header["seconds"]):
+                with self.time_limit(header["seconds"], header["clock"]):
                     value = getattr(self, "do_" + header["op"])(header, buffers)
                     reply["value"] = encoder.encode(value)
-            except TimeUp:
-                reply["error"] = {"name": "TimeUp", "message": ""}
+            except TimeUp as error:
+                reply["error"] = {"name": "TimeUp", "message": str(error)}
             except TooLargeError as error:
                 reply["error"] = {"name": "TooLarge", "message": str(error)}
             except BaseException as error:
@@ -123,15 +123,20 @@ class Worker:
         return len(self.objects) - 1
 
     @contextlib.contextmanager
-    def time_limit(self, seconds):
-        def stop(*_):
-            raise TimeUp
+    def time_limit(self, seconds, clock):
+        """End the student's code after seconds of this process's time, or by the clock."""
 
+        def stop(number, frame):
+            raise TimeUp("processor" if number == signal.SIGPROF else "clock")
+
+        signal.signal(signal.SIGPROF, stop)
         signal.signal(signal.SIGALRM, stop)
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+        signal.setitimer(signal.ITIMER_REAL, clock)
         try:
             yield
         finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
             signal.setitimer(signal.ITIMER_REAL, 0)
 
     def do_run(self, header, buffers):
