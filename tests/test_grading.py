@@ -506,7 +506,8 @@ def test_what_does_not_end_by_itself_is_ended(session, monkeypatch, code, said):
 
 
 def test_the_time_of_a_submission_is_that_of_all_its_workers(session, monkeypatch):
-    monkeypatch.setattr(session, "limits", dataclasses.replace(LIMITS, submission=1.5))
+    limits = dataclasses.replace(LIMITS, submission=1.5, patience=60)
+    monkeypatch.setattr(session, "limits", limits)
     session.reset()
     burn = "import os, time\nwhile time.process_time() < {}: pass"
     text, error = session.run("import time; print(time.process_time())")
@@ -515,10 +516,10 @@ def test_the_time_of_a_submission_is_that_of_all_its_workers(session, monkeypatc
     assert session.used() > 0.7
     text, _ = session.run("import time; print(time.process_time())")
     assert "of processor time" in session.run(burn.format(float(text) + 1))[1]
-    with pytest.raises(OutOfTime, match="submission took more than 1.5 s of processor time"):
-        for _ in range(3):
+    with pytest.raises(OutOfTime, match=r"submission took more than 1\.5 s of processor time"):
+        for _ in range(10):
             time.sleep(0.3)  # until the watchdog has looked again
-            session.run("pass")
+            session.run("while True: pass")  # gets what is left, if anything
 
 
 @pytest.fixture
@@ -526,11 +527,12 @@ def busy():
     """One core for this test and whatever it starts; four processes compute on it as well."""
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})
+    # Linux may share a core among sessions first: one for each process, as the worker has its own.
+    burn = [sys.executable, "-c", "while True: pass"]
     with contextlib.ExitStack() as stack:
         stack.callback(os.sched_setaffinity, 0, cores)
         yield lambda: [
-            stack.callback(subprocess.Popen([sys.executable, "-c", "while True: pass"]).kill)
-            for _ in range(4)
+            stack.callback(subprocess.Popen(burn, start_new_session=True).kill) for _ in range(4)
         ]
 
 
@@ -669,7 +671,8 @@ def test_folders_that_can_not_be_read_are_named(
             refuse(path) if path.parent.name == "ben" else stat(path, **options)
         ),
     )
-    rows, fresh = batch.grade(folder, out, [source], LIMITS)
+    _, fresh = batch.grade(folder, out, [source], LIMITS)
+    rows = grades(out)
     told = {row["file"]: (row["student"], row["remarks"]) for row in rows if not row["total"]}
     assert fresh == 2 and len(rows) == 7
     no_folder = "a folder that can not be read: Permission denied"
