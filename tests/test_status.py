@@ -1,10 +1,13 @@
 """The status page: its tables are what chapters, runs, pins and tests say."""
 
 import json
+import re
+import statistics
 
 import pytest
 import status
 import tables
+from conftest import CHAPTERS, ROOT
 
 import vgglib
 
@@ -55,3 +58,30 @@ def test_the_middle_time_the_highest_memory_and_all_changes_are_shown(recorded):
     row = status.chapters().splitlines()[2]
     assert row.endswith("| 31 s | 1.5 GiB | 118 of 120 | 0 of 3 |")
     assert "1 of 2 cores" in status.machine()
+
+
+MINUTES = {
+    "half a minute": 0.5,
+    "a minute": 1,
+    "a minute and a half": 1.5,
+    "two minutes": 2,
+    "two and a half minutes": 2.5,
+    "three minutes": 3,
+}
+
+
+def test_the_minutes_that_chapters_and_pages_promise_are_the_recorded_ones():
+    rounds = {}
+    for one in vgglib.recorded("chapters")["runs"]:
+        rounds.setdefault(one["label"], []).append(one["seconds"])
+    cards = (ROOT / "book" / "index.md").read_text(encoding="utf-8").split(":::{card-footer}\n")
+    rows = (ROOT / "book" / "how_to_use.md").read_text(encoding="utf-8")
+    for number, chapter in enumerate(CHAPTERS, start=1):
+        intro = chapter.of("markdown")[0].source
+        promised = re.search(r"CPU: about (.+?)(?:[;,]| at )", intro)[1]
+        taken = statistics.median(rounds[chapter.path.stem]) / 60
+        assert MINUTES[promised] == pytest.approx(taken, abs=0.4), chapter.path.stem
+        assert cards[number].startswith(f"about {promised} on a CPU"), chapter.path.stem
+        assert re.search(rf"\(../notebooks/{chapter.path.name}\) \| about {promised}\b", rows)
+    # The landing page and the instructors' guide say: at most three minutes each.
+    assert max(map(statistics.median, rounds.values())) <= 180
