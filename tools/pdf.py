@@ -55,10 +55,13 @@ CONTENTS = """() => {
   document.querySelector(".toctree-wrapper").before(contents);
 }"""
 
+# A chapter begins with the empty element that carries its name. The break comes before that: behind
+# a page that is full to its last line it would be left alone on a page of its own.
 STYLE = """
-  .book-contents, .book-contents + .toctree-wrapper, [id^="document-notebooks"] + section {
+  .book-contents, .book-contents + .toctree-wrapper, [id^="document-notebooks"] {
     break-before: page;
   }
+  [id^="document-notebooks"] { display: block; }
   .book-contents a { display: flex; justify-content: space-between; gap: 1em;
     color: inherit !important; text-decoration: none !important; }
   .book-contents .document { margin-top: 0.6em; font-weight: bold; break-after: avoid; }
