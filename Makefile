@@ -98,7 +98,9 @@ $(INSTALLED): requirements.txt pyproject.toml
 	$(PY) -m pip install --quiet --disable-pip-version-check -e .
 	touch $@
 
+# A chart is drawn anew if its script has changed, not if only its numbers have: away with the old.
 $(BUILT): $(INSTALLED) $(BOOK_SOURCES)
+	rm -rf _build/plot_directive
 	$(PY) .venv/bin/jupyter-book build . -W --keep-going -n --all
 	touch $@
 
@@ -111,5 +113,6 @@ $(PDF): $(BOOK) tools/pdf.py
 # The same options; the sources are a copy that lacks the answers.
 $(STUDENTS)/_build/book.stamp: $(INSTALLED) $(BOOK_SOURCES) tools/withhold.py
 	$(PY) tools/withhold.py $(STUDENTS)
+	rm -rf $(STUDENTS)/_build/plot_directive
 	$(PY) .venv/bin/jupyter-book build $(STUDENTS) -W --keep-going -n --all
 	touch $@
