@@ -147,16 +147,18 @@ def architecture():
     _, ax = plt.subplots(figsize=(plots.WIDTH, 1.1 * len(rows)))
     for part, (x, y) in place.items():
         box = {"boxstyle": "round,pad=0.4", "facecolor": "white", "edgecolor": BLUE}
-        ax.text(x, y, part, ha="center", va="center", bbox=box, zorder=3)
+        ax.text(x, y, part, ha="center", va="center", bbox=box, zorder=3, fontsize=10)
         for below in direct[part]:
             ax.plot(*zip((x, y), place[below], strict=True), color=GREY, linewidth=1.2)
     ax.set(xlim=(0, 1), ylim=(-0.5, len(rows) - 0.5))
     ax.axis("off")
 
 
-def spread(row, y):
-    """Each part of a row with its place (x, y), in equal distances."""
-    return [(part, ((number + 0.5) / len(row), y)) for number, part in enumerate(row)]
+def spread(row, y, margin=4):
+    """Each part of a row with its place (x, y); a box is as wide as its word and a margin."""
+    widths = [len(part) + margin for part in row]
+    centres = [sum(widths[:number]) + width / 2 for number, width in enumerate(widths)]
+    return [(part, (at / sum(widths), y)) for part, at in zip(row, centres, strict=True)]
 
 
 #: Errors of the paper's Tables 8 and 9 (validation set), in the order of the recorded labels.

@@ -141,6 +141,7 @@ class PageWidget(anywidget.AnyWidget):
         return f"{type(self).__name__}({', '.join(f'{n}={getattr(self, n)!r}' for n in traits)})"
 
     def _repr_mimebundle_(self, **kwargs):
+        # ipywidgets 7, which Colab has, never asks for it: there a cell shows the view alone.
         data, metadata = super()._repr_mimebundle_(**kwargs)
         return {**data, "text/plain": repr(self), "text/html": self.html()}, metadata
 
