@@ -87,11 +87,13 @@ def record(
     settings: dict,
     *,
     only: str | None = None,
+    timed: bool = True,
 ) -> None:
     """Run the jobs that ``recorded/NAME.json`` does not hold yet.
 
     ``jobs`` are (label, seed, function); the function returns what came out, as plain numbers and
-    lists. A file made with other settings is refused: delete it to start anew.
+    lists. A file made with other settings is refused: delete it to start anew. Where no time is
+    compared (``timed=False``), the jobs may run on several machines, and each names its own.
     """
     path = FOLDER / f"{name}.json"
     settings = json.loads(json.dumps(settings))  # as the file will hold them: lists, no tuples
@@ -100,7 +102,7 @@ def record(
         raise SystemExit(f"{path} was made with other settings; move it away to record anew")
     there, here = run.get("machine", {}), machine()
     # Files from before this was noted were made where bf16 is computed.
-    if there and (there["cpu"], there["gpu"], there.get("bf16", True)) != (
+    if timed and there and (there["cpu"], there["gpu"], there.get("bf16", True)) != (
         here["cpu"], here["gpu"], here["bf16"]
     ):  # fmt: skip
         raise SystemExit(f"{path} was made on another machine; move it away to record anew")
@@ -114,7 +116,8 @@ def record(
             + "  ".join(f"{k} {v:.4f}" for k, v in outcome.items() if isinstance(v, float)),
             flush=True,
         )
-        run["runs"].append({"label": label, "seed": seed, **outcome})
+        where = {} if timed else {"date": datetime.date.today().isoformat(), "machine": machine()}
+        run["runs"].append({"label": label, "seed": seed, **outcome, **where})
         command = shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
         earlier = [c for c in run.get("command", "").split(" && ") if c not in ("", command)]
         run["command"] = " && ".join([*earlier, command])
