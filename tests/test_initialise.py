@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 import torchvision
+from refusing import refuses
 from torch import nn
 
 from vgglib import CONFIGS, Config, initialise, pre_initialise, signal, vgg
@@ -87,18 +88,18 @@ def test_batch_norm_starts_as_the_identity():
 
 
 @pytest.mark.parametrize(
-    ("scheme", "std", "words"),
+    ("scheme", "std", "got", "accepts"),
     [
-        ("glorot", 0.01, "unknown scheme 'glorot'; accepted are normal, xavier, he"),
-        ("normal", 0, "std must be a positive number"),
-        ("normal", float("nan"), "std must be a positive number"),
-        ("normal", "0.01", "std must be a positive number"),
+        ("glorot", 0.01, "glorot", ("normal", "xavier", "he")),
+        ("normal", 0, ("std", 0), 0.01),
+        ("normal", float("nan"), ("std", "nan"), 0.01),
+        ("normal", "0.01", ("std", "'0.01'"), 0.01),
     ],
 )
-def test_schemes_that_are_refused(scheme, std, words):
+def test_schemes_that_are_refused(scheme, std, got, accepts):
     net = vgg("A", **SMALL)
     before = state_of(net)
-    with pytest.raises(ValueError, match=words):
+    with refuses(ValueError, got=got, accepts=accepts):
         initialise(net, scheme, std=std)
     assert same(before, net.state_dict())
 
@@ -155,27 +156,49 @@ def test_pre_initialise_takes_batch_norm_along():
 
 
 @pytest.mark.parametrize(
-    ("deep", "shallow", "words"),
+    ("deep", "shallow", "got", "remedy"),
     [
-        (vgg("A", **SMALL), vgg("D", **SMALL), "D's conv1_2 has no counterpart in A"),
+        (
+            vgg("A", **SMALL),
+            vgg("D", **SMALL),
+            ("D", "conv1_2", "A"),
+            "pre_initialise(deep, shallow)",
+        ),
         (
             vgg("D", **SMALL),
             vgg("A", batch_norm=True, **SMALL),
-            "bn1_1 has no counterpart in D; build both nets with or without batch norm",
+            ("A", "bn1_1", "D"),
+            "batch_norm=",
         ),
-        (vgg("D", **SMALL), vgg("A", **SMALL | {"width": 1 / 8}), "conv1_1.weight has shape"),
-        (vgg("D", **SMALL), vgg("A", **SMALL | {"image_size": 64}), "fc6.weight.*same width"),
-        (vgg("D", **SMALL), vgg("A", **SMALL | {"num_classes": 5}), r"fc8.weight.*\(5, 256\)"),
+        (
+            vgg("D", **SMALL),
+            vgg("A", **SMALL | {"width": 1 / 8}),
+            ("conv1_1.weight", "(8, 3, 3, 3)", "(4, 3, 3, 3)"),
+            "width",
+        ),
+        (
+            vgg("D", **SMALL),
+            vgg("A", **SMALL | {"image_size": 64}),
+            ("fc6.weight", "(256, 128)", "(256, 32)"),
+            "image_size",
+        ),
+        (
+            vgg("D", **SMALL),
+            vgg("A", **SMALL | {"num_classes": 5}),
+            ("fc8.weight", "(5, 256)", "(10, 256)"),
+            "num_classes",
+        ),
         (
             vgg("D", **SMALL),
             vgg(Config("A, one hidden", CONFIGS["A"].stages, (4096,)), **SMALL),
-            "differ in their fully connected layers",
+            ("A, one hidden", "D", "fc7", "fc8"),
+            "hidden=",
         ),
     ],
 )
-def test_pre_initialise_refuses_what_does_not_fit_and_changes_nothing(deep, shallow, words):
+def test_pre_initialise_refuses_what_does_not_fit_and_changes_nothing(deep, shallow, got, remedy):
     before = state_of(deep)
-    with pytest.raises(ValueError, match=words):
+    with refuses(ValueError, got=got, remedy=remedy):
         pre_initialise(deep, shallow)
     assert same(before, deep.state_dict())
 
@@ -183,7 +206,9 @@ def test_pre_initialise_refuses_what_does_not_fit_and_changes_nothing(deep, shal
 def test_pre_initialise_takes_vggs_only():
     with torch.device("meta"):
         other = torchvision.models.vgg11()
-    with pytest.raises(TypeError, match=r"vgglib.vgg: \(deep, shallow\)"):
+    with refuses(
+        TypeError, got="torchvision.models.vgg.VGG", accepts=("vgglib.vgg", "deep", "shallow")
+    ):
         pre_initialise(vgg("D", **SMALL), other)
 
 
@@ -256,9 +281,9 @@ def test_signal_leaves_the_model_as_it_was(batch):
 def test_signal_leaves_the_model_as_it_was_after_an_error(batch):
     net = vgg("A", batch_norm=True, **SMALL).eval()
     before = state_of(net)
-    with pytest.raises(ValueError, match="takes images of shape"):
+    with refuses(ValueError, got="(6, 3, 16, 32)", accepts="(N, 3, 32, 32)"):
         signal(net, batch[:, :, :16])
-    with pytest.raises(ValueError, match="batch_size"):
+    with refuses(ValueError, got=2, accepts=("batch_size", 6)):
         signal(net, batch, torch.zeros(2, dtype=torch.long))
     assert same(before, net.state_dict())
     assert not any(m.training for m in net.modules())
@@ -288,5 +313,5 @@ def test_signal_shows_the_explosion_the_stall_and_the_cure(batch):
 
 
 def test_signal_takes_vggs_only(batch):
-    with pytest.raises(TypeError, match=r"built by vgglib.vgg, got Linear"):
+    with refuses(TypeError, got=("signal", "Linear"), accepts="vgglib.vgg"):
         signal(nn.Linear(2, 2), batch)

@@ -88,10 +88,16 @@ class Config:
 
     def __post_init__(self):
         if not isinstance(self.stages, tuple) or not self.stages:
-            raise ValueError(f"Config {self.name!r}: stages must be a non-empty tuple of tuples")
+            raise ValueError(
+                f"Config {self.name!r}: stages must be a non-empty tuple of tuples such as "
+                f"((Conv(64),), (Conv(128),)), got {self.stages!r}"
+            )
         for number, stage in enumerate(self.stages, start=1):
             if not isinstance(stage, tuple) or not stage:
-                raise ValueError(f"Config {self.name!r}: stage {number} must be a non-empty tuple")
+                raise ValueError(
+                    f"Config {self.name!r}: stage {number} must be a non-empty tuple such as "
+                    f"(Conv(64),), got {stage!r}"
+                )
             for layer in stage:
                 if not isinstance(layer, Conv | LRN):
                     raise TypeError(
@@ -101,8 +107,9 @@ class Config:
             for before, layer in zip((None, *stage), stage, strict=False):
                 if isinstance(layer, LRN) and not isinstance(before, Conv):
                     raise ValueError(
-                        f"Config {self.name!r}, stage {number}: LRN normalises the output of a "
-                        "convolution and so has to follow one in its stage"
+                        f"Config {self.name!r}, stage {number}: LRN() follows "
+                        f"{before or 'nothing'}; it normalises the output of a convolution, so "
+                        "put it after a Conv(…)"
                     )
         if not isinstance(self.hidden, tuple) or any(
             not isinstance(units, int) or units < 1 for units in self.hidden

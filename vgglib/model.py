@@ -289,7 +289,8 @@ def _fitting(
     if foreign:
         raise ValueError(
             f"{source} holds {foreign[0]!r} of type {type(given[foreign[0]]).__name__} where a "
-            "state_dict has tensors; a checkpoint often holds the state_dict under a key of its own"
+            "state_dict has tensors; a checkpoint often holds the state_dict under a key of its "
+            "own: give load_weights that part"
         )
     wrong = [f"{k} is missing" for k in own if k not in given]
     wrong += [f"{k} has no place in the net" for k in given if k not in own]
@@ -315,8 +316,11 @@ def _torchvision_weights(model: VGG, name: str, parts: tuple[str, ...]) -> Mappi
 
     alias = {letter: alias for alias, letter in ALIASES.items()}.get(model.config.name)
     if alias is None or model.config != CONFIGS[model.config.name]:
+        net = model.config.name
+        if alias is not None:
+            net = f"a Config that is called {net} and differs from CONFIGS[{net!r}]"
         raise ValueError(
-            f"torchvision has no weights for {model.config.name}; it has them for "
+            f"torchvision has no weights for {net}; it has them for "
             f"{', '.join(f'{letter} ({alias})' for alias, letter in ALIASES.items())}"
         )
     alias += "_bn" if model.batch_norm else ""
@@ -358,8 +362,12 @@ def _read(path: Path) -> Mapping[str, Tensor]:
         ) from error
     except Exception as error:
         raise ValueError(
-            f"{path} can not be read as weights, it is damaged or of another format: {error!r}"
+            f"{path} can not be read as weights, it is damaged or not what torch.save(…) or "
+            f"safetensors.torch.save_file(…) wrote: {error!r}"
         ) from error
     if not isinstance(state, Mapping):
-        raise ValueError(f"{path} holds no state_dict (names → tensors) but {type(state).__name__}")
+        raise ValueError(
+            f"{path} holds no state_dict (names → tensors) but {type(state).__name__}; "
+            "torch.save(net.state_dict(), …) writes one"
+        )
     return state

@@ -34,14 +34,17 @@ def pre_initialise(deep: VGG, shallow: VGG) -> list[tuple[str, str]]:
         changed then.
     """
     if not isinstance(deep, VGG) or not isinstance(shallow, VGG):
-        raise TypeError("pre_initialise takes two nets built by vgglib.vgg: (deep, shallow)")
+        got = " and ".join(f"{type(x).__module__}.{type(x).__name__}" for x in (deep, shallow))
+        raise TypeError(f"pre_initialise(deep, shallow) takes nets built by vgglib.vgg, got {got}")
     source, target = shallow.layer_names, deep.layer_names
     convs = [name for name in source if name.startswith("conv")][:4]
     fcs = [name for name in source if name.startswith("fc")]
-    if fcs != [name for name in target if name.startswith("fc")]:
+    others = [name for name in target if name.startswith("fc")]
+    if fcs != others:
         raise ValueError(
-            f"{shallow.config.name} and {deep.config.name} differ in their fully connected layers; "
-            "build both nets with the same number of stages and of hidden layers"
+            f"{shallow.config.name} has the fully connected layers {', '.join(fcs)}, and "
+            f"{deep.config.name} has {', '.join(others)}; build both nets of a Config with as many "
+            "stages and as many layers in hidden="
         )
     wanted = convs + fcs
     if shallow.batch_norm:
@@ -49,9 +52,11 @@ def pre_initialise(deep: VGG, shallow: VGG) -> list[tuple[str, str]]:
     pairs = []
     for name in wanted:
         if name not in target:
+            remedy = "the deeper net comes first: pre_initialise(deep, shallow)"
+            if name.startswith("bn"):
+                remedy = "build both nets with the same batch_norm="
             raise ValueError(
-                f"{shallow.config.name}'s {name} has no counterpart in {deep.config.name}"
-                + ("; build both nets with or without batch norm" if name[0] == "b" else "")
+                f"{shallow.config.name}'s {name} has no counterpart in {deep.config.name}; {remedy}"
             )
         ours = shallow.get_submodule(source[name]).state_dict()
         theirs = deep.get_submodule(target[name]).state_dict()

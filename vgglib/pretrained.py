@@ -39,7 +39,10 @@ def pretrained(patience: float = 8.0) -> VGG:
         return vgg("D", weights="IMAGENET1K_FEATURES", init=None).eval()
     except OSError as error:
         reason = error.__cause__ or error
-        warnings.warn(f"VGG-16's weights can't be had: {reason}", stacklevel=2)
+        warnings.warn(
+            f"VGG-16's weights can't be had ({reason}); vgglib.standin() takes their place",
+            stacklevel=2,
+        )
         return standin()
     finally:
         socket.setdefaulttimeout(before)
