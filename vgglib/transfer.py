@@ -91,7 +91,7 @@ def descriptors(
             f"to one place; got {scales!r}"
         )
     if not len(images):
-        raise ValueError("descriptors needs at least one image")
+        raise ValueError("descriptors needs at least 1 image, got 0")
     device = next(net.parameters()).device
     found: dict[str, list[Tensor]] = {layer: [] for layer in layers}
     for scale in scales:
@@ -207,11 +207,17 @@ def linear_classifier(
             f"{tuple(labels.shape)}"
         )
     if not torch.isfinite(descriptors).all():
-        raise ValueError("some descriptors are not finite; were the net's weights loaded?")
+        raise ValueError(
+            f"descriptors must be finite, {int((~descriptors.isfinite()).any(1).sum())} of "
+            f"{len(descriptors)} are not; were the net's weights loaded (load_weights)?"
+        )
     x, y = descriptors.numpy().astype(np.float64), labels.numpy()
     variance = x.var(axis=0).sum()
     if not variance:
-        raise ValueError("all descriptors are the same; there is nothing to tell classes by")
+        raise ValueError(
+            f"the {len(descriptors)} descriptors are all the same, so that nothing tells the "
+            "classes apart; were the net's weights loaded (load_weights)?"
+        )
     costs = [strength / variance for strength in strengths]
     machine = make_pipeline(StandardScaler(with_std=False), LinearSVC(C=costs[0], dual=False))
     if len(strengths) > 1:

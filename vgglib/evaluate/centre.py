@@ -63,7 +63,7 @@ def evaluate(
         If the set is empty or holds a class that the net does not have.
     """
     if len(split) == 0:
-        raise ValueError("evaluate needs at least one image, got an empty set")
+        raise ValueError("evaluate needs at least 1 image, got 0")
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()

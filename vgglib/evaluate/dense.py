@@ -54,7 +54,8 @@ class DenseVGG(nn.Module):
         if min(images.shape[2:]) < self.smallest:
             raise ValueError(
                 f"images of {images.shape[2]}×{images.shape[3]} px are too small: fc6 fits into "
-                f"the last map from {self.smallest}×{self.smallest} px on; rescale to a larger Q"
+                f"the last map from {self.smallest}×{self.smallest} px on; give "
+                "larger ones, or larger scales"
             )
         return self.head(self.features(images))
 

@@ -69,7 +69,7 @@ def top_k_error(
         counts[-1] += len(labels)
     *wrong, total = place.total(counts.to(place.device)).tolist()
     if not total:
-        raise ValueError("top_k_error needs at least one image, got none")
+        raise ValueError("top_k_error needs at least 1 image, got 0")
     return {n: count / total for n, count in zip(k, wrong, strict=True)}
 
 
@@ -108,4 +108,7 @@ def _check(scores: Tensor, labels: Tensor, k: tuple[int, ...]) -> None:
             f"0 … {classes - 1}"
         )
     if scores.isnan().any():
-        raise ValueError("the test gave NaN for a class; do the net's weights hold NaN?")
+        raise ValueError(
+            f"the test gave NaN for {int(scores.isnan().any(1).sum())} of {len(scores)} images; do "
+            "the net's weights hold NaN?"
+        )

@@ -229,12 +229,12 @@ class Fusion:
 
     def __init__(self, *tests: Callable[[Images], Tensor]):
         if not tests:
-            raise ValueError("Fusion needs at least one test, such as Dense(net, mean, std)")
+            raise ValueError("Fusion needs at least 1 test, such as Dense(net, mean, std), got 0")
         classes = [test.num_classes for test in tests]
         if len(set(classes)) > 1:
             raise ValueError(
                 f"the tests of a fusion must have the same classes, these have "
-                f"{', '.join(map(str, classes))} of them"
+                f"{', '.join(map(str, classes))} of them; build the nets with one num_classes"
             )
         self.tests, self.num_classes = tests, classes[0]
 

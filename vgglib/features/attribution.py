@@ -148,9 +148,14 @@ def grad_cam(
     path = _relu_before(model, unit) if layer is None else path_of(model, layer)
     maps = activations(model, image, [path])[path]
     if maps.ndim != 4:
-        raise ValueError(f"grad_cam needs a layer with feature maps; {layer} has none")
+        raise ValueError(
+            f"grad_cam needs a layer with feature maps; {layer} has none; choose one of "
+            "net.features"
+        )
     if unit is not None and not _comes_before(model, path, path_of(model, unit[0])):
-        raise ValueError(f"grad_cam: {unit[0]} does not depend on {layer}; choose an earlier layer")
+        raise ValueError(
+            f"grad_cam: {unit[0]} does not depend on {layer}; name an earlier one with layer="
+        )
     with as_it_was(model):
         score = _score(model, image, target, unit)
         method = LayerGradCam(score, model.get_submodule(path))
@@ -173,7 +178,10 @@ def _score(
     """The function (N, 3, H, W) → (N,) that an attribution explains."""
     if unit is not None:
         if target is not None:
-            raise ValueError("give either target (a class) or unit (a channel), not both")
+            raise ValueError(
+                f"give either target= (a class) or unit= (a channel), got target={target!r} and "
+                f"unit={unit!r}"
+            )
         return channel_score(model, image, *unit)
     with torch.no_grad():
         scores = model(image)[0]
@@ -206,5 +214,6 @@ def _relu_before(model: nn.Module, unit: tuple[str, int] | None) -> str:
         path = path_of(model, unit[0])
         relus = [relu for relu in relus if _comes_before(model, relu, path)]
     if not relus:
-        raise ValueError("grad_cam finds no ReLU to look at by itself; name one with layer=…")
+        before = f" before {unit[0]}" if unit else ""
+        raise ValueError(f"grad_cam finds no ReLU{before}; name a layer with layer=…")
     return relus[-1]

@@ -25,7 +25,10 @@ def first_filters(model: nn.Module) -> Tensor:
     """
     conv = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
     if conv is None:
-        raise ValueError(f"{type(model).__name__} has no convolution whose filters could be shown")
+        raise ValueError(
+            f"first_filters shows the filters of a net's first Conv2d, and "
+            f"{type(model).__name__} has none"
+        )
     weights = conv.weight.detach()
     largest = weights.abs().amax(dim=(1, 2, 3), keepdim=True).clamp_min(1e-12)
     return 0.5 + weights / (2 * largest)

@@ -78,7 +78,7 @@ def geometry(model: nn.Module, layer: str) -> tuple[int, int, int]:
     """Receptive field, stride, and where the field of map position 0 starts (≤ 0), in pixels."""
     path = path_of(model, layer)
     if not path.startswith("features.") or path.count(".") != 1:
-        raise ValueError(f"{layer} has no feature map; choose a layer of the convolutional part")
+        raise ValueError(f"{layer} has no feature map; choose a layer of net.features")
     field, step, start = 1, 1, 0
     for module in shortest(model, [path]):
         kernel, stride, padding = (

@@ -43,9 +43,7 @@ def effective_receptive_field(
         part = part.detach().clone().requires_grad_()
         maps = activations(model, part, layer, grad=True)[layer]
         if maps.ndim != 4:
-            raise ValueError(
-                f"{layer} has no feature map; choose a layer of the convolutional part"
-            )
+            raise ValueError(f"{layer} has no feature map; choose a layer of net.features")
         middle = maps[:, :, maps.shape[2] // 2, maps.shape[3] // 2].sum()
         (slope,) = torch.autograd.grad(middle, [part])
         total += slope.abs().mean(dim=1).sum(dim=0)

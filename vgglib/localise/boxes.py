@@ -15,7 +15,10 @@ def check_boxes(boxes: Tensor, name: str = "boxes") -> None:
     """Raise an error if ``boxes`` are no boxes (..., 4) with x₁ < x₂ and y₁ < y₂."""
     if not isinstance(boxes, Tensor) or not boxes.is_floating_point():
         kind = boxes.dtype if isinstance(boxes, Tensor) else type(boxes).__name__
-        raise TypeError(f"{name} must be a tensor of floats, got {kind}; .float() makes it one")
+        raise TypeError(
+            f"{name} must be a tensor of floats, got {kind}; torch.as_tensor({name}, "
+            "dtype=torch.float) makes it one"
+        )
     if boxes.ndim < 1 or boxes.shape[-1] != 4:
         raise ValueError(
             f"{name} must have the shape (N, 4), a row (x1, y1, x2, y2) each, got "
@@ -133,9 +136,12 @@ def error(
         If there is no image, shapes do not match, or boxes are none.
     """
     if not len(true_boxes):
-        raise ValueError("error needs at least one image, got none")
+        raise ValueError("error needs at least 1 image, got 0")
     if (labels is None) != (true_labels is None):
-        raise ValueError("give the labels of the boxes together with the true labels, or neither")
+        given, lacking = "labels", "true_labels"
+        if labels is None:
+            given, lacking = lacking, given
+        raise ValueError(f"error takes {given}= together with {lacking}=, or neither of them")
     boxes = boxes[:, None] if boxes.ndim == 2 else boxes  # (N, k, 4)
     count, k = boxes.shape[:2]
     found = iou(boxes.flatten(0, 1), true_boxes.repeat_interleave(k, 0)).view(count, k) > threshold

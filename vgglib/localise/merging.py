@@ -70,7 +70,8 @@ def candidates(
     if shapes[0] != shapes[1]:
         raise ValueError(
             f"the two nets must have the same windows, got {shapes[0][0]} px with {shapes[0][1]} "
-            f"stages and {shapes[1][0]} px with {shapes[1][1]}"
+            f"stages and {shapes[1][0]} px with {shapes[1][1]}; build both with one "
+            "image_size and as many stages"
         )
     if scale is not None:
         images = tvf.resize(images, [scale], antialias=True)
@@ -140,7 +141,7 @@ def merge(boxes: Tensor, scores: Tensor, *, limit: float = LIMIT) -> tuple[Tenso
     """
     if boxes.ndim != 2 or boxes.shape[1] != 4 or not len(boxes) or scores.shape != boxes.shape[:1]:
         raise ValueError(
-            f"merge takes boxes (n, 4) with a score each, at least one, got {tuple(boxes.shape)} "
+            f"merge takes boxes (n, 4) with a score each, n at least 1, got {tuple(boxes.shape)} "
             f"and {tuple(scores.shape)}"
         )
     boxes, scores, members = boxes.clone(), scores.clone(), torch.ones(len(boxes), 1)

@@ -48,7 +48,9 @@ class Scenes:
     def __post_init__(self):
         ImageSet(self.images, self.labels)  # it says what is wrong with either
         if self.images.shape[2] != self.images.shape[3]:
-            raise ValueError(f"scenes are square, got images of {tuple(self.images.shape[2:])} px")
+            raise ValueError(
+                f"scenes are square, (N, 3, H, H), got images of shape {tuple(self.images.shape)}"
+            )
         check_boxes(self.boxes)
         if self.boxes.shape != (len(self.labels), 4):
             raise ValueError(
@@ -111,7 +113,10 @@ class Scenes:
         """
         room = self.size - crop
         if room < 0:
-            raise ValueError(f"crops of {crop} px do not fit into scenes of {self.size} px")
+            raise ValueError(
+                f"crops of {crop} px do not fit into scenes of {self.size} px; rescaled({crop}) "
+                "makes larger ones of them"
+            )
         count = len(self)
         drawn = torch.randint(room + 1, (count, tries, 2), generator=generator)  # x, y
         boxes = self.boxes[:, None] - drawn.repeat(1, 1, 2)  # (N, tries, 4)
@@ -187,7 +192,10 @@ def compose(
         raise ValueError(f"light must be a number from 0 to 1, got {light!r}")
     smallest = min(min(photo.size) for photo in photos)
     if smallest < size:
-        raise ValueError(f"a photo has a side of {smallest} px, too small for scenes of {size} px")
+        raise ValueError(
+            f"a photo has a side of {smallest} px, too small for scenes of {size} px; leave it "
+            "out, or take a smaller size="
+        )
     generator = torch.Generator().manual_seed(seed)
 
     def between(low: float, high: float) -> float:
@@ -201,7 +209,7 @@ def compose(
         left, top = (between(0, length - side) for length in photo.size)
         canvas = photo.resize((size, size), box=(left, top, left + side, top + side))
         canvas = ImageEnhance.Brightness(canvas).enhance(light)
-        grey, mask = _cut_out(items.images[index, 0])
+        grey, mask = _cut_out(items.images[index, 0], int(index))
         scale = size * between(*span) / max(grey.size)
         fitted = tuple(max(1, round(length * scale)) for length in grey.size)
         x, y = (int(between(0, size - length + 1)) for length in fitted)
@@ -215,11 +223,11 @@ def compose(
     return Scenes(torch.stack(canvases), items.labels[chosen], torch.tensor(boxes).float())
 
 
-def _cut_out(grey: Tensor) -> tuple[Image.Image, Image.Image]:
+def _cut_out(grey: Tensor, index: int) -> tuple[Image.Image, Image.Image]:
     """The tight part of a picture (H, W) that is not black, and its mask."""
     visible = grey >= VISIBLE
     if not visible.any():
-        raise ValueError(f"an item is black: none of its pixels reaches grey level {VISIBLE}")
+        raise ValueError(f"item {index} is black: none of its pixels reaches grey level {VISIBLE}")
     x1, y1, x2, y2 = masks_to_boxes(visible[None])[0].int().tolist()  # the last pixel included
     tight = slice(y1, y2 + 1), slice(x1, x2 + 1)
     return tuple(tvf.to_pil_image(part[tight][None]) for part in (grey, visible.byte() * 255))
