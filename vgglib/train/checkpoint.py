@@ -169,17 +169,26 @@ def read(path: str | os.PathLike) -> Checkpoint:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise CheckpointError(
-            f"{path} is truncated, or not a checkpoint of vgglib at all ({error})"
+            f"{path} is truncated, or not a checkpoint of vgglib at all ({error}){_other(path)}"
         ) from error
     if header.get("format") != FORMAT:
         raise CheckpointError(
             f"{path} holds tensors but not the state of a run ({FORMAT!r} is what can be resumed); "
-            "to start from its weights, give it as the weights of a new run"
+            "to start from its weights, give it as the weights of a new run (--weights)"
         )
     state = header.get("state", "")
     if _digest(state, tensors) != header.get("sha256"):
-        raise CheckpointError(f"{path} has changed since it was written: its digest does not fit")
+        raise CheckpointError(
+            f"{path} has changed since it was written: its sha256 does not fit{_other(path)}"
+        )
     return Checkpoint(json.loads(state), tensors)
+
+
+def _other(path: Path) -> str:
+    """Names the checkpoint before a damaged one, if there is one."""
+    if path.name != LAST or not path.with_name(PREVIOUS).is_file():
+        return ""
+    return f"; {PREVIOUS} may be whole: resume='previous' (--resume previous) goes on from it"
 
 
 def differences(there: dict, here: dict) -> Iterator[str]:
@@ -212,7 +221,7 @@ def room_for(folder: Path, size: int) -> None:
     if free + present < need:
         raise OSError(
             f"{folder} has {free / 2**30:.2f} GiB free, and the run's checkpoints take "
-            f"{need / 2**30:.2f} GiB; make room or choose another folder"
+            f"{need / 2**30:.2f} GiB; make room or choose another folder (out=, --out)"
         )
 
 

@@ -113,7 +113,7 @@ class Run:
         if (folder / checkpoint.LAST).exists():
             raise FileExistsError(
                 f"{folder} already holds a run; go on with it (resume=True, --resume) or choose "
-                "another folder"
+                "another folder (out=, --out)"
             )
         self.save()  # before the first step, so that a run can be resumed whenever it ends
 
@@ -195,8 +195,8 @@ class Run:
         if differences:
             raise CheckpointError(
                 f"{path} is from another run:\n  " + "\n  ".join(differences) + "\nResume with the "
-                "settings of the checkpoint, or start a new run in another folder (from these "
-                "weights if you like)"
+                "settings of the checkpoint, or start a new run in another folder, out= (--out), "
+                "from these weights if you like (--weights)"
             )
         self.model.load_state_dict(found.part("model"))
         parameters = list(self.model.parameters())
@@ -393,7 +393,7 @@ class Run:
             warnings.warn(
                 f"{self.model.config.name}: {self.stopped}; the usual causes are an initialisation "
                 "that lets the signal grow from layer to layer (see vgglib.signal) or a learning "
-                f"rate that is too high (here {lr:g}).{kept}",
+                f"rate that is too high (lr={lr:g}).{kept}",
                 RuntimeWarning,
                 stacklevel=5,
             )
@@ -450,7 +450,7 @@ class Run:
         self.save()
         raise Interrupted(
             f"{signal.Signals(number).name}: the run stopped {where}; its checkpoint is "
-            f"{self.folder / checkpoint.LAST}, resume to go on",
+            f"{self.folder / checkpoint.LAST}; resume=True (--resume) goes on from it",
             number,
         )
 
