@@ -128,13 +128,19 @@ def signal(tables: pd.DataFrame | Mapping[str, pd.DataFrame], *, title: str = ""
     for label, table in tables.items():
         missing = {"layer", "activation_std", "gradient_std"} - set(table)
         if missing:
-            raise ValueError(f"signal: the table {label!r} has no column {sorted(missing)}")
+            raise ValueError(
+                f"signal: the table {label!r} has no column {sorted(missing)}; vgglib.signal makes "
+                "such tables"
+            )
     layers = list(max(tables.values(), key=len)["layer"])
     fig, axes = subplots(2, 1, height=5.6, sharex=True)
     for number, (label, table) in enumerate(tables.items()):
         unknown = [layer for layer in table["layer"] if layer not in layers]
         if unknown:
-            raise ValueError(f"signal: {label!r} has {unknown[0]}, which the deepest net has not")
+            raise ValueError(
+                f"signal: {label!r} has {unknown[0]}, but the deepest net has only "
+                f"{', '.join(layers)}"
+            )
         places = [layers.index(layer) for layer in table["layer"]]
         for ax, column in zip(axes, ("activation_std", "gradient_std"), strict=True):
             values = table[column].where(np.isfinite(table[column]) & (table[column] > 0))

@@ -107,7 +107,7 @@ def _by_seed(label: str, runs: object, x: str, y: str) -> pd.DataFrame:
             )
         columns.append(table.set_index(x)[y].astype(float))
     if not columns:
-        raise ValueError(f"curves: {label!r} has no history")
+        raise ValueError(f"curves: {label!r} has no history; give a DataFrame or several of them")
     return pd.concat(columns, axis=1).sort_index()
 
 

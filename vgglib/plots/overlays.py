@@ -63,7 +63,7 @@ def heatmap_over(
         most = np.quantile(np.abs(values), 0.995) or np.abs(values).max() or 1.0
         scaled[name] = (values / most).clip(-1, 1)
     if not scaled:
-        raise ValueError("heatmap_over: no map given")
+        raise ValueError("heatmap_over needs at least 1 map, got 0")
     signed = any(values.min() < 0 for values in scaled.values())
     bright = picture / 255 if picture.dtype == np.uint8 else picture
     bright = bright.mean(axis=2) if bright.ndim == 3 else bright
@@ -120,7 +120,7 @@ def receptive_fields(
     if isinstance(fields, pd.DataFrame):
         fields = dict(zip(fields["layer"], fields["receptive_field"], strict=True))
     if not fields:
-        raise ValueError("receptive_fields: no layers given")
+        raise ValueError("receptive_fields needs at least 1 layer, got 0")
     picture = picture_of(image)
     height, width = picture.shape[:2]
     reach = max(max(fields.values()) / 2, height / 2, width / 2) * 1.02

@@ -50,9 +50,11 @@ def image_grid(
     """
     pictures = [picture_of(image, mean, std) for image in images]
     if not pictures:
-        raise ValueError("image_grid: no images given")
+        raise ValueError("image_grid needs at least 1 image, got 0")
     if titles is not None and len(titles) != len(pictures):
-        raise ValueError(f"image_grid: {len(pictures)} images but {len(titles)} titles")
+        raise ValueError(
+            f"image_grid: {len(pictures)} images need as many titles, got {len(titles)}"
+        )
     columns = min(columns or 5, len(pictures))
     rows = -(-len(pictures) // columns)
     shape = max(picture.shape[0] / picture.shape[1] for picture in pictures)
@@ -198,7 +200,7 @@ def picture_of(image: object, mean=None, std=None) -> np.ndarray:
         array = array[..., 0]
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):
         raise ValueError(
-            f"a picture has one or three channels, got (height, width, channels) {array.shape}"
+            f"a picture has 1 or 3 channels, got (height, width, channels) {array.shape}"
         )
     if mean is not None:
         scale = np.asarray(1.0 if std is None else std, dtype=np.float32)
