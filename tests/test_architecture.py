@@ -5,6 +5,7 @@ import graphlib
 import imports
 import pytest
 import tables
+from refusing import refuses
 
 
 def test_the_page_is_what_the_code_says():
@@ -53,7 +54,7 @@ def test_a_circle_and_a_strange_name_would_be_found(package):
     with pytest.raises(graphlib.CycleError):
         imports.levels(imports.graphs(root)[0])
     (root / "c.py").write_text("from . import gone")
-    with pytest.raises(ValueError, match=r"vgglib.c imports \{'gone'\}"):
+    with refuses(ValueError, got=("vgglib.c", "gone")):
         imports.graphs(root)
 
 

@@ -9,6 +9,7 @@ import pytest
 import tables
 from bs4 import BeautifulSoup
 from conftest import CHAPTERS, notebook_of, tags
+from refusing import refuses
 
 CLAIM = "> **Claim 2.1** (§2.3): depth helps."
 CELL = ("assert True", ["claim-2-1"])
@@ -95,32 +96,41 @@ def test_an_error_is_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "cells",
+    ("cells", "got"),
     [
-        (CLAIM, CELL),
-        (CLAIM, VERDICT, CELL),
-        (CLAIM, VERDICT),
-        (CELL, VERDICT),
-        (CLAIM, CELL, CELL, VERDICT),
-        (CLAIM.replace("2.1", "2.2"), (CELL[0], ["claim-2-2"]), VERDICT.replace("2.1", "2.2")),
-        (CLAIM.replace("2.1", "3.1"), (CELL[0], ["claim-3-1"]), VERDICT.replace("2.1", "3.1")),
-        (CLAIM.replace("depth", "a|b"), CELL, VERDICT),
-        (CLAIM, CELL, "**Verdict 2.1: reproduced (why).**"),
-        (CLAIM, CELL, "**Verdict 2.1: not reproduced.**"),
-        (CLAIM, CELL, "**Verdict 2.1: confirmed.**"),
-        (CLAIM.replace(" (§2.3)", ""), CELL, VERDICT),
-        (CLAIM, ERROR, CELL, VERDICT),
-        (CLAIM, CELL, VERDICT, ERROR, ERROR),
-        (CLAIM, CELL, VERDICT, ERROR.replace(" (posts)", "")),
-        (CLAIM, CELL, VERDICT, ERROR.replace(" **Instead:** it does.", "")),
-        (CLAIM, CELL, VERDICT, ERROR.replace("it does not", "a|b")),
+        ((CLAIM, CELL), "[]"),
+        ((CLAIM, VERDICT, CELL), 2.1),
+        ((CLAIM, VERDICT), 2.1),
+        ((CELL, VERDICT), "[]"),
+        ((CLAIM, CELL, CELL, VERDICT), "['2.1', '2.1']"),
+        (
+            (CLAIM.replace("2.1", "2.2"), (CELL[0], ["claim-2-2"]), VERDICT.replace("2.1", "2.2")),
+            2.2,
+        ),
+        (
+            (CLAIM.replace("2.1", "3.1"), (CELL[0], ["claim-3-1"]), VERDICT.replace("2.1", "3.1")),
+            3.1,
+        ),
+        ((CLAIM.replace("depth", "a|b"), CELL, VERDICT), "|"),
+        ((CLAIM, CELL, "**Verdict 2.1: reproduced (why).**"), 2.1),
+        ((CLAIM, CELL, "**Verdict 2.1: not reproduced.**"), 2.1),
+        ((CLAIM, CELL, "**Verdict 2.1: confirmed.**"), "**Verdict 2.1: confirmed.**"),
+        ((CLAIM.replace(" (§2.3)", ""), CELL, VERDICT), CLAIM.replace(" (§2.3)", "")),
+        ((CLAIM, ERROR, CELL, VERDICT), 2.1),
+        ((CLAIM, CELL, VERDICT, ERROR, ERROR), 2.1),
+        ((CLAIM, CELL, VERDICT, ERROR.replace(" (posts)", "")), ERROR.replace(" (posts)", "")),
+        (
+            (CLAIM, CELL, VERDICT, ERROR.replace(" **Instead:** it does.", "")),
+            ERROR.replace(" **Instead:** it does.", ""),
+        ),
+        ((CLAIM, CELL, VERDICT, ERROR.replace("it does not", "a|b")), "|"),
     ],
 )
-def test_a_claim_or_error_that_is_not_whole_is_refused(tmp_path, cells):
-    with pytest.raises(ValueError, match=r"02_design\.ipynb"):
+def test_a_claim_or_error_that_is_not_whole_is_refused(tmp_path, cells, got):
+    with refuses(ValueError, got=("02_design.ipynb", got)):
         claims.chapter_claims(written(tmp_path, *cells))
 
 
 def test_a_page_without_the_place_for_its_table_is_refused():
-    with pytest.raises(ValueError, match=r"index\.md needs the lines .*totals"):
+    with refuses(ValueError, got="index.md", accepts=("<!-- totals:", "<!-- end of totals -->")):
         tables.filled(claims.LANDING, "# A page without it", claims.PAGES[claims.LANDING])

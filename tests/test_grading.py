@@ -39,6 +39,7 @@ from grading.session import OutOfTime, Session
 from grading.source import Source
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refusing import refuses
 
 # 1.5 GiB: the worker with torch takes half of it.
 LIMITS = Limits(cell=12, call=4, submission=90, memory=3 * 2**29, processes=64)
@@ -516,7 +517,7 @@ def test_the_time_of_a_submission_is_that_of_all_its_workers(session, monkeypatc
     assert session.used() > 0.7
     text, _ = session.run("import time; print(time.process_time())")
     assert "of processor time" in session.run(burn.format(float(text) + 1))[1]
-    with pytest.raises(OutOfTime, match=r"submission took more than 1\.5 s of processor time"):
+    with refuses(OutOfTime, got="submission", accepts="1.5 s"):
         for _ in range(10):
             time.sleep(0.3)  # until the watchdog has looked again
             session.run("while True: pass")  # gets what is left, if anything
@@ -762,12 +763,12 @@ def test_points_entered_by_hand_are_merged_and_kept(source, solved, tmp_path, wi
     assert "well argued" in (out / row["feedback"]).read_text("utf-8")
     assert table.read_text("utf-8-sig") == text.replace(",3,,", ",3,2.5,well argued")
     table.write_text(text.replace(",3,,", ",3,4,"), "utf-8")
-    with pytest.raises(ValueError, match="from 0 to 3, not '4'"):
+    with refuses(ValueError, got=("manual.csv", "ada", "argue", "'4'"), accepts=(0, 3)):
         batch.grade(folder, out, [source], LIMITS)
 
 
 def test_results_do_not_mix_with_submissions(source, tmp_path):
-    with pytest.raises(ValueError, match="name another OUT"):
+    with refuses(ValueError, got=tmp_path / "a", remedy="OUT"):
         batch.grade(tmp_path / "a", tmp_path, [source], LIMITS)
     with pytest.raises(NotADirectoryError):
         batch.grade(tmp_path / "a", tmp_path / "b", [source], LIMITS)

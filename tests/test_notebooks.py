@@ -14,6 +14,7 @@ import set_address
 import yaml
 from conftest import CHAPTERS, ROOT, Chapter, notebook_of, tags
 from execute import normalise
+from refusing import refuses
 
 SETUP = """\
 # Installs vgglib where it is missing, as on Colab; elsewhere it does nothing.
@@ -326,5 +327,5 @@ def test_address_changes_everywhere_and_back(tmp_path):
     "url", ["", "me/fork", "https://example.org/me/fork", "https://github.com/me"]
 )
 def test_an_address_that_is_none_is_refused(url):
-    with pytest.raises(ValueError, match="OWNER/NAME"):
+    with refuses(ValueError, got=repr(url), accepts="https://github.com/OWNER/NAME"):
         set_address.parse(url)

@@ -8,6 +8,7 @@ import torch
 import traitlets
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
+from refusing import refuses
 
 from vgglib import receptive_field
 from vgglib.widgets import ReceptiveFieldExplorer
@@ -86,25 +87,25 @@ def test_weights_are_those_of_the_modules(module):
 
 def test_a_stack_that_reads_nothing_is_refused_in_the_same_words(module):
     layers = [("pool", 15, 15), ("pool", 15, 1)]
-    with pytest.raises(traitlets.TraitError, match="does not fit into a map of 14×14") as error:
+    with refuses(traitlets.TraitError, got=("layer 2", "15×15"), accepts="14×14") as error:
         ReceptiveFieldExplorer(layers=layers)
     assert module("fields.js", "problem", layers, 224) == str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("traits", "message"),
+    ("traits", "got", "accepts"),
     [
-        ({"layers": []}, "1 to 40 layers"),
-        ({"layers": [("conv", 4, 1)]}, "odd"),
-        ({"layers": [("pool", 1, 1)]}, "2 to 15"),
-        ({"layers": [("conv", 3, 4)]}, "stride is 1 to the kernel's 3"),
-        ({"depth": 4}, "depth must be 1 to 3"),
-        ({"position": (0, 224)}, "0 to 223"),
-        ({"channels": 0}, "channels"),
+        ({"layers": []}, ("layers", 0), (1, 40)),
+        ({"layers": [("conv", 4, 1)]}, ("layer 1", "kernel", "conv", 4), 15),
+        ({"layers": [("pool", 1, 1)]}, ("layer 1", "kernel", "pool", 1), (2, 15)),
+        ({"layers": [("conv", 3, 4)]}, ("layer 1", "stride", 4), (1, 3)),
+        ({"depth": 4}, ("depth", 4), (1, 3)),
+        ({"position": (0, 224)}, ("position", "(0, 224)"), (0, 223)),
+        ({"channels": 0}, ("channels", 0), 1),
     ],
 )
-def test_a_receptive_field_explorer_is_refused(traits, message):
-    with pytest.raises(traitlets.TraitError, match=message):
+def test_a_receptive_field_explorer_is_refused(traits, got, accepts):
+    with refuses(traitlets.TraitError, got=got, accepts=accepts):
         ReceptiveFieldExplorer(**traits)
 
 

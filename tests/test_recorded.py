@@ -7,6 +7,7 @@ import profile_step
 import pytest
 import results
 import torch
+from refusing import refuses
 from torch.profiler import ProfilerActivity, profile
 
 import vgglib
@@ -20,14 +21,14 @@ def test_a_run_that_nobody_recorded_is_none():
 
 
 def test_a_name_is_no_path():
-    with pytest.raises(ValueError, match="letters"):
+    with refuses(ValueError, got="'../README'", accepts=("_", "-")):
         vgglib.recorded("../README")
 
 
 def test_a_damaged_file_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(vgglib.recorded.__globals__, "FOLDERS", (tmp_path,))
     (tmp_path / "half.json").write_text('{"name": "half", "runs": [')
-    with pytest.raises(ValueError, match=r"half\.json is damaged"):
+    with refuses(ValueError, got=("half.json", "line 1")):
         vgglib.recorded("half")
 
 

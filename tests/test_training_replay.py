@@ -5,6 +5,7 @@ import base64
 import numpy as np
 import pytest
 import traitlets
+from refusing import refuses
 
 import vgglib
 from vgglib import widgets
@@ -124,6 +125,7 @@ def test_the_drawn_filters_are_the_recorded_bytes(replay, run):
 
 def test_python_refuses_an_epoch_that_was_not_recorded(run):
     replay = widgets.TrainingReplay(epoch=3)
-    with pytest.raises(traitlets.TraitError, match=f"0 .* to {len(run['history']['lr'])}"):
+    accepts = (0, len(run["history"]["lr"]))
+    with refuses(traitlets.TraitError, got=("epoch", 99), accepts=accepts):
         replay.epoch = 99
     assert replay.epoch == 3
