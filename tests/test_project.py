@@ -1,5 +1,6 @@
 """What carries the project on: workflows, hooks, versions, and the scripts that they run."""
 
+import ast
 import json
 import os
 import re
@@ -42,6 +43,34 @@ def bash(script, folder, **env):
         capture_output=True,
         text=True,
     )
+
+
+def worded(text):
+    """Lines of a test file that hold the wording of a message: raises and warns with match=."""
+    return [
+        call.lineno
+        for call in ast.walk(ast.parse(text))
+        if isinstance(call, ast.Call)
+        and getattr(call.func, "attr", getattr(call.func, "id", "")) in ("raises", "warns")
+        and any(word.arg == "match" for word in call.keywords)
+    ]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").glob("*.py")), ids=lambda path: path.stem)
+def test_no_test_holds_a_message_to_its_wording(path):
+    """Use ``refuses(error, got=…, accepts=…, remedy=…)`` or ``warns`` of `refusing.py` instead.
+
+    A sentence may get better at any time; what it names is what helps its reader.
+    """
+    lines = worded(path.read_text(encoding="utf-8"))
+    assert not lines, f"{path.name}: match= in lines {lines}; say what is named by refusing.refuses"
+
+
+def test_a_message_held_to_its_wording_would_be_found():
+    call = 'with pytest.{}(ValueError, match="must be"):\n    pass'
+    assert worded(call.format("raises")) == worded(call.format("warns")) == [1]
+    assert worded("with raises(ValueError, match=words): pass") == [1]
+    assert not worded("with pytest.raises(ValueError): re.match('a', b)")
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
