@@ -2,12 +2,12 @@
 # Every path is relative and console scripts are not used (their first line cannot hold a
 # space), so a clone works wherever it lies.
 
-PYTHON ?= python3
 PORT ?= 8000
 NB ?= notebooks/*.ipynb
 # requirements.lock: the same pins with those of what they need, each file by its hash.
 REQUIREMENTS ?= requirements.txt
 PY = .venv/bin/python
+# PYTHON: the interpreter for .venv; if it is not given, the best that the machine has.
 
 INSTALLED = .venv/installed.stamp
 BUILT = _build/book.stamp
@@ -22,13 +22,19 @@ BOOK_SOURCES = _config.yml _toc.yml tools/imports.py \
 	$(shell find book vgglib -type f -not -name '*.pyc') \
 	$(wildcard notebooks/*.ipynb benchmarks/recorded/*.json)
 
-.PHONY: help setup book pdf test notebooks claims assignments grade slides serve lint format hooks lock links address clean
+# One process of tests a core, each with one thread; tests/suite.py says what runs where.
+WORKERS ?= auto
+CHECK = OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --maxprocesses=4 \
+	--dist loadgroup --no-loadscope-reorder
+CHAPTERS = --nbval --nbval-current-env --nbval-cell-timeout=1200
+
+.PHONY: help setup book pdf machine test quick test-all notebooks claims assignments grade slides serve lint format hooks lock links address clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
 help:  ## list these targets
 	@echo 'usage: make TARGET'
-	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/  \1\t\2/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  \1\t\2/p' Makefile | expand -t 14
 
 setup: $(INSTALLED)  ## make .venv and install what is missing
 
@@ -38,8 +44,20 @@ book: $(BOOK)  ## build the book into _build/html; SOLUTIONS=none: without answe
 pdf: $(PDF)  ## the book as one PDF, _build/very-deep.pdf (needs Chromium or Chrome); SOLUTIONS=none too
 	@echo "The PDF: $(PDF)"
 
-test: $(INSTALLED)  ## unit tests, every notebook re-executed and compared, the built book's checks
-	$(PY) -m pytest --nbval --nbval-current-env --nbval-cell-timeout=600
+test: machine $(INSTALLED)  ## package, chapters executed and compared, the built book, the grader
+	@$(PY) tools/machine.py tests
+	$(CHECK) $(CHAPTERS) -m "not long"
+
+quick: $(INSTALLED)  ## the package and the rules of the notebooks, in a minute or two
+	$(CHECK) -m "not (browser or book or grader or slow or long)" tests
+
+test-all: machine $(INSTALLED)  ## all of `make test`, and what is slow and seldom fails
+	@$(PY) tools/machine.py tests
+	$(CHECK) $(CHAPTERS)
+
+# Before there is an environment, so that a machine that lacks something is told at once.
+machine:
+	@python3 tools/machine.py tests
 
 notebooks: $(INSTALLED)  ## re-execute chapters in place: all, or NB=notebooks/01_architecture.ipynb
 	$(PY) tools/execute.py $(NB)
@@ -93,7 +111,7 @@ clean:  ## remove the built book (the environment stays)
 
 $(INSTALLED): requirements.txt pyproject.toml
 	@echo "Installing into .venv; the first time takes a few minutes."
-	test -x $(PY) || $(PYTHON) -m venv .venv
+	test -x $(PY) || python3 tools/machine.py environment $(PYTHON)
 	$(PY) -m pip install --quiet --disable-pip-version-check -r $(REQUIREMENTS)
 	$(PY) -m pip install --quiet --disable-pip-version-check -e .
 	touch $@

@@ -9,8 +9,11 @@ import matplotlib
 import nbformat
 import pytest
 from browsing import FLAGS, open_visit, serve
-from pdf import find_chrome
+from filelock import FileLock
+from machine import find_chrome
 from playwright.sync_api import sync_playwright
+
+pytest_plugins = ["suite"]
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -75,10 +78,17 @@ def chapter(request):
     return request.param
 
 
+def make_alone():
+    """A lock for the time of a `make`: of several test processes, one builds, the others wait."""
+    (ROOT / "_build").mkdir(exist_ok=True)
+    return FileLock(ROOT / "_build" / "make.lock")
+
+
 @pytest.fixture(scope="session")
 def book():
     """The folder of the built book; `make book` builds it unless nothing has changed."""
-    done = subprocess.run(["make", "book"], cwd=ROOT, capture_output=True, text=True)
+    with make_alone():
+        done = subprocess.run(["make", "book"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, f"make book failed:\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
     return ROOT / "_build" / "html"
 

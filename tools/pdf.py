@@ -10,11 +10,11 @@ import shutil
 import sys
 from pathlib import Path
 
+from machine import find_chrome
 from playwright.sync_api import sync_playwright
 from pypdf import PdfReader
 
 TIMEOUT = 300_000  # milliseconds; the page is large, and the machine may be busy
-CHROMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 # Folded cells are opened (paper has no click); pictures are loaded now, not when in view; a link
 # to another page of the book goes to its place in this one, and one to a file of the book nowhere.
@@ -75,24 +75,6 @@ FILL = """(pages) => {
 }"""
 
 NUMBER = '<div style="width: 100%; font: 8px sans-serif; text-align: center; color: #444">{}</div>'
-
-
-def find_chrome():
-    """Path of an installed Chromium or Chrome.
-
-    Raises
-    ------
-    FileNotFoundError
-        When there is none; the message says how to install one.
-    """
-    for name in CHROMES:
-        path = shutil.which(name)
-        if path:
-            return path
-    raise FileNotFoundError(
-        f"no browser found (looked for {', '.join(CHROMES)}): install one with "
-        "`apt-get install chromium` (Debian, Ubuntu: chromium-browser) or install Google Chrome"
-    )
 
 
 def print_book(folder, out):

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import yaml
-from pdf import find_chrome
+from machine import find_chrome
 from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -1,0 +1,106 @@
+"""How the suite runs: its tiers, which tests share a process, what a cut or failed run says.
+
+A pytest plugin, loaded by `conftest.py`. Tiers are markers: `make quick` leaves out all of
+`SLOWER`, `make test` only ``long``, `make test-all` none. A test that opens a page or needs the
+built book is marked by the fixture that it uses.
+"""
+
+import os
+import shlex
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+RUNNING = ROOT / "_build" / "running.txt"
+SLOWER = {
+    "browser": "opens pages in a browser",
+    "book": "needs the built book",
+    "grader": "runs submissions in the grader's sandbox",
+    "slow": "takes more than a few seconds",
+    "long": "slow, and seldom the first to notice a fault; `make test-all` runs it",
+}
+BY_FIXTURE = {"browser": "browser", "lab": "browser", "book": "book"}
+
+
+def pytest_configure(config):
+    for name, meaning in SLOWER.items():
+        config.addinivalue_line("markers", f"{name}: {meaning}")
+    config.addinivalue_line("markers", "linux(reason): needs Linux; elsewhere it is left out")
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Watch(), "watch")
+
+
+def group(item):
+    """Tests of one group run in one process, in order; each page of the book is a group."""
+    file = item.path.relative_to(ROOT).as_posix()
+    page = getattr(item, "callspec", None) and item.callspec.params.get("visit")
+    return f"{file} {page}" if page else file
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    """Mark tiers and groups; the groups that took longest when recorded begin."""
+    for item in items:
+        for fixture in BY_FIXTURE.keys() & set(getattr(item, "fixturenames", ())):
+            item.add_marker(BY_FIXTURE[fixture])
+        for needed in item.iter_markers("linux"):
+            if sys.platform != "linux":
+                item.add_marker(pytest.mark.skip(reason=f"needs Linux: {needed.args[0]}"))
+        item.add_marker(pytest.mark.xdist_group(group(item)))
+
+
+class Watch:
+    """In the process that reports: keeps what is running now, and says it when the run is cut."""
+
+    def __init__(self):
+        self.running = []
+        with suppress(ValueError):  # not the main thread
+            signal.signal(signal.SIGTERM, self.cut)
+
+    def cut(self, *_):
+        """End as with Ctrl-C, so that fixtures are torn down and the summary is written."""
+        raise KeyboardInterrupt
+
+    def note(self):
+        RUNNING.parent.mkdir(exist_ok=True)
+        RUNNING.write_text("".join(f"{name}\n" for name in self.running), encoding="utf-8")
+
+    def pytest_runtest_logstart(self, nodeid):
+        self.running.append(nodeid)
+        self.note()
+
+    def pytest_runtest_logfinish(self, nodeid):
+        if nodeid in self.running:
+            self.running.remove(nodeid)
+        self.note()
+
+    def pytest_sessionfinish(self):
+        RUNNING.unlink(missing_ok=True)
+
+    def pytest_terminal_summary(self, terminalreporter):
+        """What was running, and how each failed test is run again."""
+        if self.running:
+            terminalreporter.section("The run was cut off while these were running")
+            for name in self.running:
+                terminalreporter.line(name)
+        failed = [*terminalreporter.getreports("failed"), *terminalreporter.getreports("error")]
+        names = dict.fromkeys(report.nodeid for report in failed)
+        if names:
+            terminalreporter.section("Run one of them again")
+        for name in names:
+            terminalreporter.line(again(name))
+
+
+def again(nodeid):
+    """The command that runs one test, or the chapter whose cell failed."""
+    name = nodeid.rpartition("@")[0] if nodeid.rfind("@") > nodeid.rfind("]") else nodeid
+    python = os.path.relpath(sys.executable, ROOT) if ROOT in Path(sys.executable).parents else ""
+    command = [python or sys.executable, "-m", "pytest"]
+    file, _, _ = name.partition("::")
+    if file.endswith(".ipynb"):  # a cell needs those before it
+        return shlex.join([*command, "--nbval", "--nbval-current-env", file])
+    return shlex.join([*command, name])
