@@ -1,4 +1,4 @@
-"""Does depth help when the nets have converged? Table 3's depth line, trained long enough (chapter 2).
+"""Does depth help once the nets have converged? Table 3's depth line at length (chapter 2).
 
 Nets A, B, D and E with batch norm, at a quarter of the width, on all 50,000 training images of
 CIFAR-10, with training and test accuracy after every epoch. Each epoch ends in a checkpoint in
