@@ -3,6 +3,7 @@
 Test modules use the fixtures ``browser``, ``served`` and ``open_page`` of `conftest.py`.
 """
 
+import json
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -159,3 +160,18 @@ def open_visit(browser, top, path, width=1440, height=900, theme="light", **opti
     visit = Visit(context.new_page(), urlsplit(top).netloc)
     visit.page.goto(f"{top}/{path}", wait_until="networkidle")
     return visit
+
+
+def evaluate(page, function, argument=None):
+    """Call a JavaScript function in a page; argument and answer travel as JSON text.
+
+    Playwright's own way wraps every number of a list, which takes seconds for an image.
+    """
+    text = page.evaluate(
+        f"""async (text) => JSON.stringify(
+            (await ({function})(JSON.parse(text))) ?? null,
+            (name, value) => ArrayBuffer.isView(value) ? Array.from(value) : value,
+        )""",
+        json.dumps(argument),
+    )
+    return json.loads(text)

@@ -8,7 +8,7 @@ from pathlib import Path
 import matplotlib
 import nbformat
 import pytest
-from browsing import FLAGS, open_visit, serve
+from browsing import FLAGS, evaluate, open_visit, serve
 from filelock import FileLock
 from machine import find_chrome
 from playwright.sync_api import sync_playwright
@@ -147,7 +147,8 @@ def module(browser, tmp_path_factory):
         page.goto(f"{url}/index.html")
 
         def call(name, function, *arguments):
-            return page.evaluate(
+            return evaluate(
+                page,
                 "async ([url, name, args]) => (await import(url))[name](...args)",
                 [f"{url}/{name}", function, arguments],
             )

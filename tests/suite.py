@@ -5,6 +5,7 @@ A pytest plugin, loaded by `conftest.py`. Tiers are markers: `make quick` leaves
 built book is marked by the fixture that it uses.
 """
 
+import json
 import os
 import shlex
 import signal
@@ -16,6 +17,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNNING = ROOT / "_build" / "running.txt"
+RECORD = ROOT / "benchmarks" / "recorded" / "suite.json"
 SLOWER = {
     "browser": "opens pages in a browser",
     "book": "needs the built book",
@@ -51,6 +53,18 @@ def pytest_collection_modifyitems(config, items):
             if sys.platform != "linux":
                 item.add_marker(pytest.mark.skip(reason=f"needs Linux: {needed.args[0]}"))
         item.add_marker(pytest.mark.xdist_group(group(item)))
+    if hasattr(config, "workerinput"):
+        seconds = recorded_seconds()
+        items.sort(key=lambda item: -seconds.get(group(item), 0))
+
+
+def recorded_seconds():
+    """Seconds of each file of tests as ``benchmarks/suite.py`` recorded them."""
+    try:
+        runs = json.loads(RECORD.read_text(encoding="utf-8"))["runs"]
+    except OSError:
+        return {}
+    return {run["label"]: run["seconds"] for run in runs}
 
 
 class Watch:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 
+import pytest
 import tomllib
 from conftest import CHAPTERS, ROOT
 from packaging.requirements import Requirement
@@ -68,6 +69,7 @@ def hostile(site, source, work, *arguments, **environment):
     )
 
 
+@pytest.mark.slow
 def test_a_hostile_machine(tmp_path):
     """No repository, a path with spaces and letters of two scripts, Colab's module in memory."""
     site = installed(tmp_path / ODD)
@@ -90,6 +92,7 @@ def test_a_hostile_machine(tmp_path):
     assert list(work.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_chapter_on_a_hostile_machine(tmp_path):
     """The first chapter whole, out of a read-only checkout in such a path: the same outputs."""
     checkout, folder = tmp_path / ODD, str(tmp_path / "jupyter")

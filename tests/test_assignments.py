@@ -13,6 +13,7 @@ from grading.source import STUB, sources
 
 import vgglib
 
+pytestmark = pytest.mark.grader
 SOURCES = sources()
 WITHHELD = re.compile(r"### BEGIN [A-Z ]+\n(.*?)### END ", re.DOTALL)
 
@@ -44,14 +45,20 @@ def source(request):
     return request.param
 
 
-def test_points_are_what_they_should_be(source):
+def differences(source, folder):
+    """The submissions of `grading.check` that get other points than they should, and which."""
     sandbox.check()
-    wrong = {
-        name: differences
-        for name, _, differences, _ in check.results(source, sandbox.Limits())
-        if differences
-    }
-    assert not wrong
+    graded = check.results(source, sandbox.Limits(), folder=folder)
+    return {name: lines for name, _, lines, _ in graded if lines}
+
+
+def test_the_reference_gets_all_points_and_the_untouched_version_none(source, tmp_path):
+    assert not differences(source, folder=tmp_path)  # a folder without wrong answers
+
+
+@pytest.mark.long  # one submission for each wrong answer: ten minutes
+def test_wrong_answers_lose_the_points_that_they_should(source):
+    assert not differences(source, folder=check.WRONG_ANSWERS)
 
 
 def test_eight_wrong_answers_to_each_practice_task_and_one_partly_right(source):

@@ -49,6 +49,7 @@ def test_dense_at_the_nets_own_size_is_the_net(name):
     torch.testing.assert_close(whole.scores(images), net(images), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_dense_at_224_is_the_net_at_full_width():
     torch.manual_seed(0)
     net = vgglib.vgg("A", num_classes=10, init="he").eval().double()
@@ -58,6 +59,7 @@ def test_dense_at_224_is_the_net_at_full_width():
         torch.testing.assert_close(found, net(image), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_dense_on_larger_images_is_timms_convolutional_head():
     torch.manual_seed(0)
     theirs = timm.create_model("vgg11", num_classes=10).eval()
@@ -340,6 +342,7 @@ def test_no_images_is_an_error():
         top_k_error(looked_up, [])
 
 
+@pytest.mark.slow
 def test_two_processes_count_as_one(tmp_path):
     program = tmp_path / "count.py"
     program.write_text(

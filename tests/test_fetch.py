@@ -464,6 +464,7 @@ for folder in ("full", "empty", "filled"):
 """
 
 
+@pytest.mark.slow
 def test_a_full_and_a_read_only_disk_are_named(mini, server, files, archive, tmp_path):
     for folder in ("full", "empty"):
         (tmp_path / folder).mkdir()

@@ -27,6 +27,7 @@ def faults(keep):
     return kept == "True", int(count)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="mallopt is glibc's")
 def test_blocks_that_were_freed_are_used_again():
     (_, before), (kept, after) = faults(False), faults(True)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import traitlets
-from browsing import Visit, serve
+from browsing import Visit, evaluate, serve
 from conftest import ROOT
 from PIL import Image
 
@@ -39,7 +39,7 @@ def in_page(module):
     def run(images, layers=()):
         texts = [base64.b64encode(i.permute(1, 2, 0).numpy().tobytes()).decode() for i in images]
         files = [f"{base}/vgg_net.js", f"{base}/{WEIGHTS.name}"]
-        return module.page.evaluate(RUN, [*files, texts, list(layers)])
+        return evaluate(module.page, RUN, [*files, texts, list(layers)])
 
     return run
 

@@ -5,14 +5,17 @@ import subprocess
 import unicodedata
 
 import pytest
-from conftest import CHAPTERS, ROOT
+from conftest import CHAPTERS, ROOT, make_alone
 from pypdf import PdfReader
+
+pytestmark = pytest.mark.long  # the book is built once more, as one page, and printed twice
 
 
 @pytest.fixture(scope="module")
 def pdf(book):
     """The book's PDF, made anew unless nothing has changed."""
-    done = subprocess.run(["make", "pdf"], cwd=ROOT, capture_output=True, text=True)
+    with make_alone():
+        done = subprocess.run(["make", "pdf"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, f"make pdf failed:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return PdfReader(ROOT / "_build" / "very-deep.pdf")
 

@@ -196,6 +196,7 @@ def test_a_training_is_drawn_with_loss_accuracy_and_rate():
     assert loss.get_title(loc="left") == "A" and rate.get_xlabel() == "epoch"
 
 
+@pytest.mark.slow
 def test_a_live_figure_leaves_one_output_with_the_last_epoch():
     """In a real kernel, for it is the front end that replaces one drawing by the next."""
     notebook = nbformat.v4.new_notebook()

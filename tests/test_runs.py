@@ -161,6 +161,7 @@ def test_tensorboard_holds_the_history(tmp_path):
         assert noted == pytest.approx(history[name].to_dict(), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_epochs_trained_again_replace_their_events(tmp_path):
     run = [*QUICK, "--out", str(tmp_path), "--tensorboard"]
     assert main(run) == 0
@@ -178,6 +179,7 @@ def test_settings_are_read_as_python_values():
     )
 
 
+@pytest.mark.slow
 def test_the_schedule_of_the_paper_goes_from_one_run_to_the_next(tmp_path):
     """§3.1: D starts from A's layers, S = 384 from the net trained at S = 256."""
     assert main([*QUICK, "--out", str(tmp_path / "a")]) == 0
@@ -218,6 +220,7 @@ def forget_the_end(path):
     checkpoint.write(path.parent, found)
 
 
+@pytest.mark.slow
 def test_killed_at_any_step_and_resumed_ends_with_the_same_bits(tmp_path):
     """SIGKILL at three moments of one run, each time resumed, with dropout and mid-epoch saves."""
     more = ["--deterministic", "--checkpoint-steps", "2", "--set", "dropout=0.5", "--epochs", "4"]
@@ -336,6 +339,7 @@ def damage(path, how):
         save_file({"features.0.weight": torch.zeros(3)}, path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "got", "remedy"),
     [
@@ -379,6 +383,7 @@ def test_a_folder_with_a_run_is_not_overwritten(data, tmp_path):
     assert (tmp_path / LAST).read_bytes() == before
 
 
+@pytest.mark.slow
 def test_two_runs_in_one_folder_do_not_mix(data, tmp_path):
     """The second is refused while the first is there, and welcome once it is gone."""
     said = []
@@ -517,6 +522,7 @@ def photos_data(folder, count=24):
     return ImageFolder(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_photos_are_cropped_the_same_whoever_crops_them_and_wherever_one_starts(tmp_path, workers):
     photos = photos_data(tmp_path)
@@ -538,6 +544,7 @@ def test_photos_are_cropped_the_same_whoever_crops_them_and_wherever_one_starts(
     assert not torch.equal(other, alone[0][0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_a_damaged_photo_is_named(tmp_path, capsys, split, workers):
@@ -552,6 +559,7 @@ def test_a_damaged_photo_is_named(tmp_path, capsys, split, workers):
     assert str(damaged) in said and "replace it" in said and "Traceback" not in said
 
 
+@pytest.mark.slow
 def test_one_class_is_refused(tmp_path, capsys):
     for part in ("train", "val"):
         photos_data(tmp_path / part, count=1)
@@ -597,6 +605,7 @@ def test_each_image_has_its_own_draw(data):
 PLAIN = ("momentum=0", "weight_decay=0", "dropout=0", "schedule=constant", "lr=1")
 
 
+@pytest.mark.slow
 def test_two_processes_take_the_step_of_one(tmp_path):
     """One step of plain SGD at rate 1: the weights differ as the gradients do."""
     plain = [f"--set={s}" for s in PLAIN]
@@ -609,6 +618,7 @@ def test_two_processes_take_the_step_of_one(tmp_path):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_two_processes_follow_the_loss_curve_of_one_and_leave_in_good_order(tmp_path):
     more = ["--set", "lr=0.01", "--set", "schedule=constant", "--set", "dropout=0"]
     for processes, name in ((0, "one"), (2, "two"), (2, "again")):

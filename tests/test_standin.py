@@ -12,6 +12,7 @@ def test_the_weights_are_those_of_the_recorded_run():
     assert not net.training and all(torch.isfinite(p).all() for p in net.parameters())
 
 
+@pytest.mark.slow
 def test_it_knows_cifar10():
     """On the real test images where they can be had; the untrained net beside it as control."""
     net = vgglib.standin()

@@ -7,6 +7,7 @@ import pytest
 import torch
 import traitlets
 from axe_playwright_python.sync_playwright import Axe
+from browsing import evaluate
 from playwright.sync_api import expect
 
 import vgglib
@@ -45,7 +46,8 @@ def test_weights_are_random(kind):
 @pytest.mark.parametrize("kind", ["normal", "uniform"])
 @pytest.mark.parametrize(("seed", "layer", "count"), [(0, 0, 432), (7, 18, 1001), (9999, 3, 5)])
 def test_javascript_draws_the_same_weights(module, kind, seed, layer, count):
-    theirs = module.page.evaluate(
+    theirs = evaluate(
+        module.page,
         "async (of) => Array.from((await import('./signal.js')).draw(...of))",
         [kind, seed, layer, count],
     )
@@ -66,7 +68,8 @@ def test_a_pass_equals_pytorch(module, setting):
     lab = StartupLab(**setting)
     images, labels = lab.batch()
     layers = lab.nets[lab.net]
-    theirs = module.page.evaluate(
+    theirs = evaluate(
+        module.page,
         MEASURE,
         {
             "layers": layers,
@@ -120,6 +123,7 @@ def starts(run):
     return found
 
 
+@pytest.mark.long  # a minute; it can only change with a record or the lab's own arithmetic
 @pytest.mark.parametrize("run", ["pre_init_pixels", "pre_init"])
 def test_verdicts_agree_with_what_training_did(run):
     """A net that lives learns, one that dies does not, one that explodes becomes NaN."""
@@ -244,7 +248,8 @@ def test_a_pass_is_quick(module):
     free, and a second on a machine that others use as well."""
     lab = StartupLab(net="E", scheme="he")
     images, labels = lab.batch()
-    least = module.page.evaluate(
+    least = evaluate(
+        module.page,
         """async ({ layers, sigmas, pictures, labels }) => {
             const { signal, weigh } = await import("./signal.js");
             const net = weigh(layers, "normal", 0);

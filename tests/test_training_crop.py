@@ -1,12 +1,14 @@
 """The training crop: the page's arithmetic against torchvision's, to the pixel."""
 
 import io
+import json
 
 import numpy as np
 import pytest
 import torch
 import traitlets
 from axe_playwright_python.sync_playwright import Axe
+from browsing import evaluate
 from PIL import Image
 from playwright.sync_api import expect
 from torchvision.transforms import v2
@@ -55,7 +57,7 @@ def test_the_net_is_given_what_torchvision_gives(module, setting):
         "sides": photo.size,
         "mean": widget.mean if widget.subtract_mean else [0, 0, 0],
     }
-    theirs = module.page.evaluate(GIVEN, state)
+    theirs = evaluate(module.page, GIVEN, state)
     whole = widget.rescaled()
     assert (theirs["height"], theirs["width"]) == whole.shape[1:]
     assert (theirs["top"], theirs["left"]) == widget.corner()
@@ -88,7 +90,8 @@ def fixed_crop():
 
 
 def test_a_random_draw_is_the_recipes(module):
-    drawn = module.page.evaluate(
+    drawn = evaluate(
+        module.page,
         """async (n) => {
             const { sample } = await import("./training_crop.js");
             return Array.from({ length: n }, () => sample([600, 400], 224, 300, 0.1, [256, 512]));
@@ -127,14 +130,14 @@ def test_still_picture_says_what_it_shows():
 
 # In a page --------------------------------------------------------------------------------
 
-INPUT = """canvas => Array.from(
-    canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data)"""
+INPUT = """canvas => JSON.stringify(Array.from(
+    canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data))"""
 
 
 def drawn(page):
     """The picture of the net's input: (224, 224, 3)."""
     page.wait_for_timeout(300)  # a frame, and the line that is spoken
-    pixels = np.array(page.locator(".crop-input").evaluate(INPUT))
+    pixels = np.array(json.loads(page.locator(".crop-input").evaluate(INPUT)))
     return pixels.reshape(224, 224, 4)[..., :3]
 
 

@@ -3,7 +3,23 @@
 import re
 from pathlib import Path
 
+# What may scroll sideways in a narrow window. It can be reached by keyboard from the first moment,
+# and says what it is; `book.js` takes that back where nothing scrolls.
+SCROLLS = {
+    r'<div class="pst-scrollable-table-container"': "Table",
+    r'<div class="(?:[\w-]+ )*output(?: [\w-]+)*"': "Output",
+    r"<pre(?=>)": "Code or output",
+    r'<div class="math(?: [\w-]+)*"': "Formula",
+}
+
 CORRECTIONS = [
+    *(
+        (
+            f"({opening})",
+            rf'\1 data-scrolls tabindex="0" role="group" aria-label="{name}, scrolls sideways"',
+        )
+        for opening, name in SCROLLS.items()
+    ),
     # A list has items alone as its children (sphinxcontrib-bibtex puts links there too), and a
     # role for entries is no longer one.
     (r'role="list" class="citation-list"', 'class="citation-list"'),

@@ -1,23 +1,19 @@
 // Small things that the theme leaves out.
 
-// What scrolls inside itself can be reached by keyboard (the theme sees to that) and says what it is.
-const KINDS = [
-  ["pre", "Code or output, scrolls sideways"],
-  [".pst-scrollable-table-container, .cell_output > .output", "Table or output, scrolls sideways"],
-  ["div.math", "Formula, scrolls sideways"],
-];
+// A box that could scroll sideways is reached by keyboard and says what it is (book/_ext/markup.py
+// writes that into the page); where nothing scrolls, it is neither.
+const names = new Map();
+for (const box of document.querySelectorAll(".bd-article [data-scrolls]"))
+  names.set(box, box.getAttribute("aria-label"));
 
 function label() {
-  for (const [selector, name] of KINDS) {
-    for (const box of document.querySelectorAll(`.bd-article :is(${selector})`)) {
-      const scrolls = box.scrollWidth > box.clientWidth && getComputedStyle(box).overflowX !== "visible";
-      if (scrolls) {
-        box.tabIndex = 0;
-        box.setAttribute("role", "group");
-        box.setAttribute("aria-label", name);
-      } else if (box.getAttribute("aria-label") === name) {
-        for (const attribute of ["tabindex", "role", "aria-label"]) box.removeAttribute(attribute);
-      }
+  for (const [box, name] of names) {
+    if (box.scrollWidth > box.clientWidth && getComputedStyle(box).overflowX !== "visible") {
+      box.tabIndex = 0;
+      box.setAttribute("role", "group");
+      box.setAttribute("aria-label", name);
+    } else {
+      for (const attribute of ["tabindex", "role", "aria-label"]) box.removeAttribute(attribute);
     }
   }
 }
