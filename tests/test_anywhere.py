@@ -12,8 +12,11 @@ import tomllib
 from conftest import CHAPTERS, ROOT
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from PIL import Image
+from refusing import refuses
 
 import vgglib
+from vgglib.train import checkpoint
 
 ODD = "Möbel und Ящик"
 
@@ -110,6 +113,66 @@ def test_a_chapter_on_a_hostile_machine(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{len(cells)} passed" in done.stdout
     assert list(checkout.iterdir()) == []
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp437"])
+def test_help_is_printed_whatever_the_terminal_can_show(encoding):
+    command = [sys.executable, "-m", "vgglib.train", "--help"]
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert "weight_decay" in done.stdout.decode(encoding)
+
+
+def folder_of_photos(folder):
+    """Two classes of two small photos, for training and validation, as ImageNet's folders lie."""
+    for part in ("train", "val"):
+        for number, name in enumerate(("n01", "n02")):
+            (folder / part / name).mkdir(parents=True)
+            for photo in range(2):
+                picture = Image.new("RGB", (40, 40), (90 * number, 60 * photo, 30))
+                picture.save(folder / part / name / f"{photo}.jpeg")
+    return folder
+
+
+# The command line, with processes started as Windows, macOS and Python 3.14 do, and, where the
+# first word says so, without the modules that Windows lacks.
+ELSEWHERE = """
+import multiprocessing, sys
+if sys.argv[1] == "windows":
+    sys.modules["fcntl"] = sys.modules["resource"] = None  # importing them fails
+from vgglib.train.__main__ import main
+if __name__ == "__main__":
+    multiprocessing.set_start_method(sys.argv[2])
+    sys.exit(main(sys.argv[3:]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("system", "start"), [("windows", "spawn"), ("macos", "spawn"), ("linux", "forkserver")]
+)
+def test_photos_are_trained_on_however_processes_start(tmp_path, system, start):
+    photos = folder_of_photos(tmp_path / "photos")
+    script = tmp_path / "elsewhere.py"
+    script.write_text(ELSEWHERE)
+    options = ["--net", "A", "--width", "0.0625", "--data", "imagenet", "--root", photos]
+    options += ["--image-size", "32", "--epochs", "1", "--batch-size", "2", "--workers", "1"]
+    options += ["--out", tmp_path / "run", "--quiet"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, script, system, start, *options]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert vgglib.load_run(tmp_path / "run")
+
+
+def test_without_fcntl_a_second_run_in_a_folder_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "fcntl", None)
+    alone = checkpoint.only_run_in
+    with alone(tmp_path), refuses(OSError, got=tmp_path.name, remedy="out="), alone(tmp_path):
+        pass
+    with alone(tmp_path):
+        pass
 
 
 def test_an_install_leaves_torch_torchvision_and_numpy():

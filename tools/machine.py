@@ -162,7 +162,7 @@ def install(names):
     environment = ["env", "DEBIAN_FRONTEND=noninteractive"] if chosen == "apt" else []
     if chosen == "apt":
         subprocess.run([*root, "apt-get", "update", "-qq"])
-    subprocess.run([*root, *environment, *INSTALL[chosen], *wanted])
+    subprocess.run([*root, *environment, *INSTALL[chosen], *wanted], stdout=subprocess.DEVNULL)
 
 
 def install_browser():

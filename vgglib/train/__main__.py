@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import io
 import os
 import sys
 import warnings
@@ -217,6 +218,10 @@ def main(arguments: list[str] | None = None) -> int:
         0: trained. 1: the loss stopped being finite, or memory was too small. 2: something given
         is wrong. 128 + n: stopped by signal n, with a checkpoint.
     """
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that lacks a letter shows a question mark in its place.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     options = parser().parse_args(arguments)
     # Until the devices are known, so that an error before that is said once, too.
     place = Place(torch.device("cpu"), int(os.environ.get("RANK", 0)))

@@ -8,7 +8,6 @@ nothing in it can run when it is loaded.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -18,9 +17,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+try:
+    import fcntl
+except ImportError:  # Windows has none
+    fcntl = None
 
 from ..configs import LRN, Config, Conv
 from ..model import VGG
@@ -234,13 +239,18 @@ def only_run_in(folder: Path) -> Iterator[None]:
     OSError
         If another process trains in it.
     """
-    with open(folder / LOCK, "w") as file:
+    with contextlib.ExitStack() as held:
         try:
-            # Not flock: its lock would be held by processes that read images, too, after a kill.
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):  # systems differ in which they raise
+            if fcntl:
+                file = held.enter_context(open(folder / LOCK, "w"))
+                # Not flock: after a kill, processes that read images would hold its lock.
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            else:
+                held.enter_context(FileLock(folder / LOCK, timeout=0))
+        except (BlockingIOError, PermissionError, Timeout):  # systems differ in which they raise
             raise OSError(
-                f"another run is writing into {folder}; wait for its end, or choose another folder"
+                f"another run is writing into {folder}; wait for its end, or choose another folder "
+                "(out=, --out)"
             ) from None
         except OSError:  # a file system without locks: go on as without one
             pass
