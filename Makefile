@@ -22,10 +22,10 @@ BOOK_SOURCES = _config.yml _toc.yml tools/imports.py \
 	$(shell find book vgglib -type f -not -name '*.pyc') \
 	$(wildcard notebooks/*.ipynb benchmarks/recorded/*.json)
 
-# One process of tests a core, each with one thread; tests/suite.py says what runs where.
+# One process of tests a core, each with one thread; conftest.py says what runs where.
 WORKERS ?= auto
 CHECK = OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --maxprocesses=4 \
-	--dist loadgroup --no-loadscope-reorder
+	--dist loadfile --no-loadscope-reorder
 CHAPTERS = --nbval --nbval-current-env --nbval-cell-timeout=1200
 
 .PHONY: help setup book pdf machine test quick test-all notebooks claims assignments grade slides serve lint format hooks lock links address clean

@@ -13,8 +13,6 @@ from filelock import FileLock
 from machine import find_chrome
 from playwright.sync_api import sync_playwright
 
-pytest_plugins = ["suite"]
-
 ROOT = Path(__file__).resolve().parent.parent
 
 # Tests draw into memory. The notebooks' kernels choose their own back end.

@@ -9,13 +9,13 @@ import sys
 
 import pytest
 import tomllib
-from conftest import CHAPTERS, ROOT
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from PIL import Image
 from refusing import refuses
 
 import vgglib
+from conftest import CHAPTERS, ROOT
 from vgglib.train import checkpoint
 
 ODD = "Möbel und Ящик"

@@ -81,6 +81,9 @@ OPTIONS = ("num_classes", "image_size", "width", "batch_norm", "dropout")
 @common
 @given(st.dictionaries(st.sampled_from(OPTIONS), junk, min_size=1, max_size=3))
 @example({"image_size": 33, "width": 0.1})
+@example({"image_size": 2**40})
+@example({"width": 1e300})
+@example({"num_classes": 2**62})
 def test_options_of_a_net(options):
     with works_or_says_why(ValueError, TypeError):
         net, shape = net_of("A", **options)

@@ -77,7 +77,7 @@ def test_the_profile_counts_every_product_of_a_step():
 def test_results_page_is_what_the_runs_say():
     page = results.PAGE.read_text(encoding="utf-8")
     assert results.with_tables(page) == page, "run `make claims`"
-    missing = set(RUNS) - set(results.RUN.findall(page))
+    missing = set(RUNS) - set(results.RUN.findall(page)) - {"suite"}  # on the status page
     assert not missing, f"book/results.md does not show {missing}"
 
 

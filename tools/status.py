@@ -5,6 +5,7 @@ python tools/status.py
 
 import ast
 import re
+import statistics
 from collections import Counter
 from pathlib import Path
 
@@ -59,6 +60,11 @@ def machine():
     run = vgglib.recorded("chapters")
     if run is None:
         return "Not yet recorded."
+    return where(run)
+
+
+def where(run):
+    """How, when and on what machine something was recorded."""
     place = run["machine"]
     return (
         f"`{run['command']}` · {run['date']} · {place['gpu'] or place['cpu']}, {place['threads']} "
@@ -88,6 +94,27 @@ def runs():
         )
         rows.append((f"`{name}`", run["date"], place, len(run["runs"])))
     return tables.table(("run", "date", "machine", "measurements"), rows)
+
+
+def suite():
+    """The slowest twenty files of tests, and the whole of `make quick` and `make test`."""
+    run = vgglib.recorded("suite")
+    if run is None:
+        return "Not yet recorded."
+    rounds = {}
+    for one in run["runs"]:
+        rounds.setdefault(one["label"], []).append(one)
+    middle = {
+        label: (statistics.median(one["seconds"] for one in found), found[-1]["tests"])
+        for label, found in rounds.items()
+    }
+    whole = [label for label in middle if label.startswith("make ")]
+    files = sorted(middle.keys() - set(whole), key=lambda label: -middle[label][0])[:20]
+    rows = [(f"`{label}`", f"{middle[label][0]:.0f} s", middle[label][1]) for label in whole + files]
+    return (
+        f"{where(run)} · commit `{run['commit']}`\n\n"
+        + tables.table(("what", "time", "tests"), rows)
+    )
 
 
 def tests():
@@ -125,6 +152,7 @@ TABLES = {
     "libraries": libraries,
     "runs": runs,
     "verdicts": verdicts,
+    "suite": suite,
     "tests": tests,
 }
 

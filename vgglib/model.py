@@ -77,7 +77,15 @@ class VGG(nn.Module):
         self.width, self.batch_norm = width, batch_norm
 
         def scaled(units: int) -> int:
-            return max(1, round(units * width))
+            return max(1, round(min(units * width, 2**62)))
+
+        def check_weights(*sides: int) -> None:
+            if math.prod(sides) >= 2**60:  # torch counts bytes in 64 bits
+                raise ValueError(
+                    f"a layer of {math.prod(sides):,} weights fits into no memory; choose smaller "
+                    f"values than width={width}, image_size={image_size} and "
+                    f"num_classes={num_classes}"
+                )
 
         layers: list[nn.Module] = []
         channels = 3
@@ -89,6 +97,7 @@ class VGG(nn.Module):
                     )
                     continue
                 out = scaled(layer.channels)
+                check_weights(out, channels, layer.kernel, layer.kernel)
                 layers.append(nn.Conv2d(channels, out, layer.kernel, padding=layer.kernel // 2))
                 if batch_norm:
                     layers.append(nn.BatchNorm2d(out))
@@ -105,8 +114,10 @@ class VGG(nn.Module):
         units = channels * (image_size // smallest) ** 2
         layers = []
         for hidden in map(scaled, config.hidden):
+            check_weights(hidden, units)
             layers += [nn.Linear(units, hidden), nn.ReLU(), nn.Dropout(dropout)]
             units = hidden
+        check_weights(num_classes, units)
         self.classifier = nn.Sequential(*layers, nn.Linear(units, num_classes))
 
     def forward(self, images: Tensor) -> Tensor:

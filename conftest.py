@@ -1,12 +1,13 @@
 """How the suite runs: its tiers, which tests share a process, what a cut or failed run says.
 
-A pytest plugin, loaded by `conftest.py`. Tiers are markers: `make quick` leaves out all of
-`SLOWER`, `make test` only ``long``, `make test-all` none. A test that opens a page or needs the
-built book is marked by the fixture that it uses.
+Here, and not in ``tests/``, so that it holds for the cells of chapters, too. Tiers are markers:
+`make quick` leaves out all of `SLOWER`, `make test` only ``long``, `make test-all` none. A test
+that opens a page or needs the built book is marked by the fixture that it uses.
 """
 
 import json
 import os
+import re
 import shlex
 import signal
 import sys
@@ -14,8 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent
 RUNNING = ROOT / "_build" / "running.txt"
 RECORD = ROOT / "benchmarks" / "recorded" / "suite.json"
 SLOWER = {
@@ -25,6 +27,7 @@ SLOWER = {
     "slow": "takes more than a few seconds",
     "long": "slow, and seldom the first to notice a fault; `make test-all` runs it",
 }
+PAGE = re.compile(r"\[(.+?)(?:-light|-dark)?\]$")
 BY_FIXTURE = {"browser": "browser", "lab": "browser", "book": "book"}
 
 
@@ -36,14 +39,25 @@ def pytest_configure(config):
         config.pluginmanager.register(Watch(), "watch")
 
 
-def group(item):
-    """Tests of one group run in one process, in order; each page of the book is a group."""
-    file = item.path.relative_to(ROOT).as_posix()
-    page = getattr(item, "callspec", None) and item.callspec.params.get("visit")
-    return f"{file} {page}" if page else file
+class Groups(LoadFileScheduling):
+    """Tests of a file run in one process, in order; of the book's pages, each page is a group."""
+
+    # pytest-xdist's own mark for groups, xdist_group, does nothing from pytest 9.2 on.
+    def _split_scope(self, nodeid):
+        return group(nodeid)
 
 
-@pytest.hookimpl(tryfirst=True)
+def group(nodeid):
+    """The file of a test; for tests of the built book's pages, file and page."""
+    file, _, test = nodeid.partition("::")
+    page = PAGE.search(test) if file.endswith("test_browser.py") else None
+    return f"{file} {page[1]}" if page else file
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return Groups(config, log)
+
+
 def pytest_collection_modifyitems(config, items):
     """Mark tiers and groups; the groups that took longest when recorded begin."""
     for item in items:
@@ -52,10 +66,9 @@ def pytest_collection_modifyitems(config, items):
         for needed in item.iter_markers("linux"):
             if sys.platform != "linux":
                 item.add_marker(pytest.mark.skip(reason=f"needs Linux: {needed.args[0]}"))
-        item.add_marker(pytest.mark.xdist_group(group(item)))
     if hasattr(config, "workerinput"):
         seconds = recorded_seconds()
-        items.sort(key=lambda item: -seconds.get(group(item), 0))
+        items.sort(key=lambda item: -seconds.get(item.nodeid.partition("::")[0], 0))
 
 
 def recorded_seconds():
@@ -111,10 +124,9 @@ class Watch:
 
 def again(nodeid):
     """The command that runs one test, or the chapter whose cell failed."""
-    name = nodeid.rpartition("@")[0] if nodeid.rfind("@") > nodeid.rfind("]") else nodeid
     python = os.path.relpath(sys.executable, ROOT) if ROOT in Path(sys.executable).parents else ""
     command = [python or sys.executable, "-m", "pytest"]
-    file, _, _ = name.partition("::")
+    file, _, _ = nodeid.partition("::")
     if file.endswith(".ipynb"):  # a cell needs those before it
         return shlex.join([*command, "--nbval", "--nbval-current-env", file])
-    return shlex.join([*command, name])
+    return shlex.join([*command, nodeid])
