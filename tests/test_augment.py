@@ -169,3 +169,26 @@ def test_batch_crops_refuse_what_does_not_fit(images):
         batch_crops(images, 40, pad=3)
     with refuses(ValueError, got="(64, 3, 32, 20)", accepts="(N, 3, H, H)"):
         batch_crops(images[..., :20], 16)
+
+
+def test_batch_crops_draw_every_scale_up_to_s_max_and_every_place():
+    """Of an image that is a ramp, a crop's slope tells S, and its value tells the place."""
+    ramp = torch.arange(32.0)
+    image = torch.stack([ramp.expand(32, 32), ramp[:, None].expand(32, 32), torch.zeros(32, 32)])
+    generator = torch.Generator().manual_seed(0)
+    many = image.expand(4000, 3, 32, 32)
+    crops = batch_crops(many, 32, scale=(32, 36), flip=False, generator=generator)
+    across, down = crops[:, 0, 16], crops[:, 1, :, 16]
+    drawn = []
+    for line in (across, down):
+        side = 32 / (line[:, 20] - line[:, 10]) * 10  # in an image of side S a step is 32 / S
+        place = (line[:, 16] + 0.5) * side / 32 - 16.5
+        drawn.append((side, place))
+    (side, left), (side_down, top) = drawn
+    torch.testing.assert_close(side, side_down, rtol=0, atol=0.01)  # the aspect ratio is kept
+    found = set(
+        zip(side.round().tolist(), left.round().tolist(), top.round().tolist(), strict=True)
+    )
+    places = [(s, x, y) for s in range(32, 37) for x in range(s - 31) for y in range(s - 31)]
+    assert found == set(places)
+    assert (left - left.round()).abs().max() < 0.01
