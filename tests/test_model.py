@@ -556,3 +556,11 @@ def test_pretrained_is_the_standin_where_a_server_is_silent(monkeypatch, tmp_pat
             net = pretrained(patience=0.2)
     assert net.config == STANDIN and not net.training
     assert told[0].filename == __file__ and socket.getdefaulttimeout() is None
+
+
+def test_a_width_that_does_not_divide_is_rounded_to_the_nearest():
+    """64, 128, 256, 512 and 4096 times 0.3 are 19.2, 38.4, 76.8, 153.6 and 1228.8."""
+    net = on_meta(vgg, "B", width=0.3)
+    convs = [m.out_channels for m in net.features if isinstance(m, nn.Conv2d)]
+    assert convs == [19, 19, 38, 38, 77, 77, 154, 154, 154, 154]
+    assert [m.out_features for m in net.classifier if isinstance(m, nn.Linear)][:2] == [1229, 1229]
