@@ -331,3 +331,26 @@ def test_a_cpu_has_bf16_if_its_flags_say_so():
 def test_evaluate_names_the_precisions(data):
     with refuses(ValueError, got=("precision", "fp16"), accepts=("fp32", "bf16", "auto")):
         vgglib.evaluate(tiny(), data.test, data.mean, precision="fp16")
+
+
+def test_one_image_more_of_50000_is_better(data, monkeypatch):
+    """Torch's own plateau asks for 1e-4 of the best value more; the paper for any improvement."""
+    rising = iter(range(35_000, 35_100))
+    monkeypatch.setattr(
+        run, "evaluate", lambda *_, **__: {"loss": 1, "top1": next(rising) / 50_000}
+    )
+    _, history = fit(data, schedule="plateau", lr=1e-3, patience=0, epochs=4)
+    assert history.lr.tolist() == [1e-3] * 4
+    assert history.attrs["stopped"] == "all epochs done"
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_evaluate_gives_the_net_back_in_the_mode_it_had(data, training):
+    net = tiny(batch_norm=True).train(training)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    vgglib.evaluate(net, data.test, data.mean)
+    assert [m.training for m in net.modules()] == [training] * len(list(net.modules()))
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+    with pytest.raises(ValueError):  # also when it fails: the images are of another size
+        vgglib.evaluate(net, ImageSet(data.test.images[..., :8], data.test.labels), data.mean)
+    assert net.training == training
