@@ -7,6 +7,7 @@ import torch
 from refusing import refuses
 
 from vgglib import CONFIGS, LRN, Config, Conv, vgg
+from vgglib.configs import resolve
 
 # Convolutions per stage; exact parameters in all and of the convolutions; Table 2 in millions.
 PAPER = {
@@ -130,3 +131,28 @@ TUPLES = ("(4096, 4096)", "()")
 def test_what_is_refused_and_why(make, error, got, accepts):
     with refuses(error, got=got, accepts=accepts):
         make()
+
+
+def test_one_channel_and_one_unit_are_enough():
+    smallest = Config("smallest", ((Conv(1, kernel=1),),), hidden=(1,))
+    net = vgg(smallest, num_classes=1, image_size=2)
+    assert [tuple(p.shape) for p in net.parameters()] == [
+        *((1, 3, 1, 1), (1,)),
+        *((1, 1), (1,)),
+        *((1, 1), (1,)),
+    ]
+
+
+def test_lrn_is_frozen_and_has_alexnets_constants():
+    """§3.3 of Krizhevsky et al. (2012): k = 2, n = 5, α = 10⁻⁴, β = 0.75."""
+    lrn = LRN()
+    assert (lrn.k, lrn.size, lrn.alpha, lrn.beta) == (2, 5, 1e-4, 0.75)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        lrn.size = 3
+
+
+@pytest.mark.parametrize("name", ["D", "vgg16", CONFIGS["D"]])
+def test_a_name_means_a_net_without_batch_norm_unless_it_says_so(name):
+    assert resolve(name) == (CONFIGS["D"], False)
+    assert resolve(name, batch_norm=True) == (CONFIGS["D"], True)
+    assert resolve("vgg16_bn") == (CONFIGS["D"], True)
