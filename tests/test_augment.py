@@ -5,8 +5,10 @@ import pytest
 import torch
 from PIL import Image
 from refusing import refuses
+from torchvision.transforms import v2
 
 from vgglib.augment import (
+    IMAGENET_RGB_PCA,
     ColourShift,
     batch_crops,
     centre_crop,
@@ -192,3 +194,155 @@ def test_batch_crops_draw_every_scale_up_to_s_max_and_every_place():
     places = [(s, x, y) for s in range(32, 37) for x in range(s - 31) for y in range(s - 31)]
     assert found == set(places)
     assert (left - left.round()).abs().max() < 0.01
+
+
+def test_imagenets_colours_have_the_published_variances_on_orthonormal_axes():
+    """Eigenvalues as in fb.resnet.torch; grey, along which photographs vary most, comes first."""
+    values, axes = IMAGENET_RGB_PCA
+    torch.testing.assert_close(values, torch.tensor([0.2175, 0.0188, 0.0045]), rtol=0, atol=0)
+    torch.testing.assert_close(axes.T @ axes, torch.eye(3), rtol=0, atol=5e-4)
+    assert (axes[:, 0] / -(3**-0.5) - 1).abs().max() < 0.02
+    assert axes[0, 1] > abs(axes[1, 1]) < -axes[2, 1]  # red against blue
+    assert axes[0, 2] > 0 > axes[1, 2]  # magenta against green
+
+
+def test_colour_shift_draws_by_default_what_alexnet_drew():
+    """§4.1 of Krizhevsky et al. (2012): σ = 0.1 of ImageNet's variances; from the generator."""
+    state = torch.get_rng_state()
+    black = torch.zeros(20_000, 3, 1, 1)
+    shifts = [ColourShift()(black, torch.Generator().manual_seed(3)) for _ in range(2)]
+    assert torch.equal(*shifts) and torch.equal(torch.get_rng_state(), state)
+    along = shifts[0].flatten(1) @ IMAGENET_RGB_PCA[1]  # (N, 3), along the axes
+    expected = 255 * 0.1 * IMAGENET_RGB_PCA[0]
+    torch.testing.assert_close(along.std(0), expected, rtol=0.03, atol=0)
+    assert shifts[0].dtype == black.dtype
+    assert ColourShift()(black[:2].half()).dtype == torch.half
+
+
+@pytest.mark.parametrize(
+    ("values", "axes", "std"),
+    [
+        (torch.ones(3), torch.eye(4), 0.1),
+        (torch.ones(3), torch.ones(3, 4), 0.1),
+        (torch.ones(3), torch.ones(4, 3), 0.1),
+        (torch.ones(4), torch.eye(3), 0.1),
+        (torch.ones(3), torch.eye(3), -0.1),
+        (torch.ones(3), torch.eye(3), float("nan")),
+    ],
+)
+def test_colour_shift_refuses_axes_and_deviations_that_are_none(values, axes, std):
+    with pytest.raises(ValueError):
+        ColourShift(values, axes, std)
+
+
+def test_no_colour_shift_is_one_of_deviation_zero(images):
+    assert torch.equal(ColourShift(std=0)(images.float()), images.float())
+
+
+def test_what_is_made_of_images_lies_where_they_lie_and_has_their_precision():
+    elsewhere = torch.zeros(2, 3, 8, 8, device="meta")
+    assert normalise(elsewhere, (1.0, 2.0, 3.0), (4.0, 5.0, 6.0)).is_meta
+    assert ColourShift()(elsewhere).is_meta
+    assert batch_crops(elsewhere, 8, scale=(8, 10)).is_meta
+    third = torch.full((1, 3, 1, 1), 1 / 3, dtype=torch.double)
+    assert normalise(third, (1 / 3,) * 3).abs().max() == 0
+    assert normalise(third, (0.0,) * 3, (1 / 3,) * 3).sub(1).abs().max() == 0
+    assert normalise(third.half(), (1.0,) * 3, (2.0,) * 3).dtype == torch.half
+    assert normalise(third.half(), (1.0,) * 3).dtype == torch.half
+
+
+def test_jitter_of_photographs_draws_both_ends():
+    """A photo of 16 px at S = 8 has one crop of 8 px, at S = 9 it has four, at S = 10 nine."""
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3)).astype(np.uint8)
+    photo = Image.fromarray(pixels)
+    torch.manual_seed(0)
+    found = torch.stack([training_crop((8, 10), 8, flip=False)(photo) for _ in range(300)])
+    assert len(found.flatten(1).unique(dim=0)) == 1 + 4 + 9
+    found = torch.stack([training_crop(8, 8)(photo) for _ in range(20)])
+    assert len(found.flatten(1).unique(dim=0)) == 2  # mirrored if nothing else is said
+
+
+def test_a_crop_without_more_said_is_the_papers_of_pixels_as_they_are(ramp):
+    """S = 256 and 224 px; the same steps of torchvision, written one after the other."""
+    small = v2.functional.pil_to_tensor(v2.functional.resize(ramp, 256)).float()
+    centre = v2.functional.center_crop(small, 224)
+    torch.testing.assert_close(centre_crop()(ramp), centre, rtol=0, atol=0)
+    torch.manual_seed(4)
+    crop = training_crop()(ramp)
+    views = small.unfold(1, 224, 1).unfold(2, 224, 1)[..., ::56, ::56]  # (3, places, 4, 4)
+    distances = [
+        (views - wanted[:, None, None, ::56, ::56]).abs().amax((0, 3, 4)).min()
+        for wanted in (crop, crop.flip(2))
+    ]
+    assert crop.shape == (3, 224, 224) and min(distances) == 0
+
+
+def test_a_colour_shift_that_is_given_is_made_in_grey_levels_and_then_divided_too():
+    black = Image.new("RGB", (4, 4))
+    torch.manual_seed(1)
+    crop = training_crop(4, 4, colour_shift=ColourShift(std=5.0), std=(0.5, 1.0, 2.0))
+    made = torch.stack([crop(black) for _ in range(400)])[..., 0, 0]
+    values, axes = IMAGENET_RGB_PCA
+    expected = 255 * 5 * (axes * values).norm(dim=1) / torch.tensor([0.5, 1.0, 2.0])
+    torch.testing.assert_close(made.std(0), expected, rtol=0.15, atol=0)
+    assert not training_crop(4, 4)(black).any()
+
+
+def test_the_smallest_crop_is_one_pixel(images):
+    photo = Image.fromarray(images[0].permute(1, 2, 0).numpy())
+    for maker in (training_crop, centre_crop):
+        assert maker(1, 1)(photo).shape == (3, 1, 1)
+        for scale, crop in (
+            (5, 0),
+            (5, -1),
+            (5, True),
+            (5, 6),
+            (True, 1),
+            ((5, 4), 4),
+            ((5, 6.5), 4),
+        ):
+            with pytest.raises(ValueError) as caught:
+                maker(scale, crop)
+            assert repr(scale) in str(caught.value) and repr(crop) in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", [float("inf"), float("nan")])
+@pytest.mark.parametrize("name", ["mean", "std"])
+def test_one_value_of_three_that_is_not_finite_is_refused(name, wrong):
+    for values in ((wrong, 1.0, 1.0), (1.0, 1.0, wrong), (1.0,) * 4):
+        with pytest.raises(ValueError) as caught:
+            centre_crop(256, 224, **{name: values})
+        assert name in str(caught.value) and repr(values) in str(caught.value)
+
+
+def test_negative_means_and_small_deviations_are_numbers_as_well():
+    grey = Image.new("RGB", (4, 4), (3, 3, 3))
+    crop = centre_crop(4, 4, mean=(-1.0, 0.0, 1.0), std=(0.5, 1.0, 2.0))(grey)
+    assert crop[:, 0, 0].tolist() == [8.0, 3.0, 1.0]
+
+
+def test_batch_crops_take_an_image_that_just_fits(images):
+    cut = batch_crops(images, 40, pad=4, flip=False)
+    assert torch.equal(cut, torch.nn.functional.pad(images.float(), (4,) * 4))
+    smaller = batch_crops(images[:1].expand(200, 3, 32, 32), 30, flip=False)
+    assert len(smaller.flatten(1).unique(dim=0)) == 9
+
+
+def test_batch_crops_are_those_of_the_generator(images):
+    state = torch.get_rng_state()
+    options = {"scale": (32, 40), "pad": 2}
+    crops = [
+        batch_crops(images, 32, generator=torch.Generator().manual_seed(n), **options)
+        for n in (5, 5, 6)
+    ]
+    assert torch.equal(crops[0], crops[1]) and not torch.equal(crops[0], crops[2])
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(
+    "shape", [(4, 3, 8), (4, 1, 8, 8), (4, 3, 8, 9), (4, 3, 8, 8, 8), (3, 8, 8)]
+)
+def test_batch_crops_name_the_shape_that_they_refuse(shape):
+    with pytest.raises(ValueError) as caught:
+        batch_crops(torch.zeros(shape), 8)
+    assert str(shape) in str(caught.value)
