@@ -29,6 +29,7 @@ CHECK = OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --maxprocesses=4 \
 CHAPTERS = --nbval --nbval-current-env --nbval-cell-timeout=1200
 
 .PHONY: help setup book pdf machine test quick test-all notebooks claims assignments grade slides serve lint format hooks lock links address clean
+.PHONY: help setup book pdf test notebooks claims assignments grade slides serve lint format mutants hooks lock links address clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -88,6 +89,9 @@ lint: $(INSTALLED)  ## check style and formatting
 format: $(INSTALLED)  ## put code into the house style
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
+
+mutants: $(INSTALLED)  ## do the tests notice wrong lines of the core? [MODULES="model augment" JOBS=2]
+	$(PY) tools/mutants.py $(if $(JOBS),--jobs $(JOBS)) $(MODULES)
 
 hooks: $(INSTALLED)  ## check each commit before it is made; show notebooks' changes cell by cell
 	$(PY) -m pre_commit install
