@@ -1,5 +1,6 @@
 """Tests of whole images and of many crops, against timm, against loops written out."""
 
+import dataclasses
 import math
 import os
 import subprocess
@@ -11,13 +12,22 @@ import torch
 from PIL import Image
 from refusing import refuses
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 from torchvision.transforms import v2
 
 import vgglib
 from vgglib.augment import normalise
 from vgglib.data import ImageSet
-from vgglib.evaluate import Dense, Fusion, MultiCrop, test_scales, top_k_error
+from vgglib.evaluate import (
+    Dense,
+    Fusion,
+    MultiCrop,
+    check_labels,
+    read_image,
+    test_scales,
+    top_k_error,
+    views,
+)
 
 MEAN, STD = (120.0, 110.0, 100.0), (60.0, 61.0, 62.0)
 
@@ -366,3 +376,223 @@ def test_two_processes_count_as_one(tmp_path):
     assert done.returncode == 0, done.stderr
     answers = [answer.read_text() for answer in sorted(tmp_path.glob("answer-*"))]
     assert answers == [str({1: 4 / 7, 2: 3 / 7})] * 2
+
+
+# Edges ------------------------------------------------------------------------------------
+
+
+def scored(rows, image_size=4):
+    """A "net" whose scores are the rows of a table, by the first value of each image."""
+
+    class Table(nn.Module):
+        num_classes = rows.shape[1]
+
+        def __init__(self):
+            super().__init__()
+            self.weight, self.image_size = nn.Parameter(torch.zeros(1)), image_size
+
+        def forward(self, images):
+            return rows[images[:, 0, 0, 0].round().long()]
+
+    return Table()
+
+
+def numbered(labels, size=4):
+    """Images that hold their own number, with these classes."""
+    labels = torch.as_tensor(labels)
+    images = torch.arange(len(labels), dtype=torch.uint8)[:, None, None, None]
+    return ImageSet(images.expand(-1, 3, size, size).clone(), labels)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 500])
+def test_evaluate_counts_every_image_once_whatever_the_batch(batch_size):
+    rows = torch.tensor([[2.0, 0.0], [0.0, 1.0], [3.0, 0.0]])
+    split = numbered([0, 0, 1])
+    found = vgglib.evaluate(scored(rows), split, (0.0,) * 3, batch_size=batch_size)
+    by_hand = [math.log(1 + math.exp(-2)), math.log(1 + math.e), math.log(1 + math.exp(3))]
+    assert found == {"loss": pytest.approx(sum(by_hand) / 3), "top1": 1 / 3}
+
+
+@pytest.mark.parametrize(("classes", "has"), [(1, False), (5, False), (6, True)])
+def test_top5_is_told_from_six_classes_on(classes, has):
+    rows = torch.arange(float(classes)).expand(classes, classes)  # the last class is the best
+    found = vgglib.evaluate(scored(rows), numbered(range(classes)), (0.0,) * 3)
+    assert ("top5" in found) == has
+    assert found["top1"] == pytest.approx(1 / classes)
+    assert found.get("top5", 5 / 6) == pytest.approx(5 / 6)
+
+
+@pytest.mark.parametrize("label", [-1, 7, 100])
+def test_classes_that_the_net_lacks_are_named(net, label):
+    with pytest.raises(ValueError) as caught:
+        check_labels(torch.tensor([0, label]), net)
+    assert str(max(label, 0)) in str(caught.value)
+
+
+def test_the_first_and_the_last_class_are_classes(net):
+    split = ImageSet(torch.zeros(2, 3, 64, 64, dtype=torch.uint8), torch.tensor([0, 6]))
+    assert 0 <= vgglib.evaluate(net, split, MEAN)["top1"] <= 0.5
+
+
+def test_evaluate_of_photos_is_the_centre_crop_of_each(net):
+    """Of photos of 256/224 the size of the net's images, as §3.2 tests at S = 256."""
+
+    class Pictures(Dataset):
+        def __init__(self):
+            generator = torch.Generator().manual_seed(2)
+            self.pixels = torch.randint(0, 256, (5, 3, 73, 80), generator=generator).byte()
+
+        def __len__(self):
+            return 5
+
+        def __getitem__(self, index):
+            return v2.functional.to_pil_image(self.pixels[index]).convert("RGB"), index
+
+    pictures = Pictures()
+    state = torch.get_rng_state()
+    found = vgglib.evaluate(net, pictures, MEAN, STD, batch_size=2)
+    assert torch.equal(torch.get_rng_state(), state)
+    # 64 · 256 / 224 = 73.14 → 73, so nothing is resized; (73 − 64) / 2 is rounded to the even 4.
+    crops = normalise(pictures.pixels[:, :, 4:68, 8:72], MEAN, STD)
+    with torch.no_grad():
+        loss = nn.functional.cross_entropy(net(crops), torch.arange(5)).item()
+    assert found["loss"] == pytest.approx(loss, rel=1e-5)
+    subset = Subset(Subset(pictures, [4, 2]), [1])
+    with torch.no_grad():
+        loss = nn.functional.cross_entropy(net(crops[2:3]), torch.tensor([2])).item()
+    assert vgglib.evaluate(net, subset, MEAN, STD)["loss"] == pytest.approx(loss, rel=1e-5)
+
+
+def test_a_photo_that_cannot_be_read_is_named_through_subsets():
+    class Broken(Dataset):
+        def __getitem__(self, index):
+            raise OSError("cut off")
+
+    class Listed(Broken):
+        samples = (("a.png", 0), ("b.png", 1), ("c.png", 2))
+
+    chain = lambda dataset: Subset(Subset(dataset, [2, 1]), [1])  # noqa: E731
+    for dataset, name in ((chain(Listed()), "b.png"), (chain(Broken()), "1"), (Listed(), "a.png")):
+        with pytest.raises(OSError) as caught:
+            read_image(dataset, 0)
+        assert name in str(caught.value) and "cut off" in str(caught.value)
+
+
+def test_top_k_error_says_nothing_of_order_within_k_and_takes_any_iterable_of_k():
+    found = top_k_error(lambda images: SCORES, [(None, LABELS)], iter([3, 1]))
+    assert found == {3: 0.0, 1: 0.75}
+    assert top_k_error(lambda images: SCORES, [(None, LABELS)], (2, 2)) == {2: 0.5}
+    assert top_k_error(lambda images: SCORES, [(None, LABELS.tolist())] * 2, (1,)) == {1: 0.75}
+
+
+def test_top_k_error_is_of_top_1_and_top_5_unless_told():
+    scores = torch.eye(6)[torch.tensor([0, 0, 0])] - torch.arange(6) / 100
+    assert top_k_error(lambda images: scores, [(None, torch.tensor([0, 4, 5]))]) == {
+        1: pytest.approx(2 / 3),
+        5: pytest.approx(1 / 3),
+    }
+
+
+def test_an_empty_batch_among_others_counts_nothing():
+    batches = [(None, LABELS), (None, LABELS[:0])]
+    answers = iter([SCORES, SCORES[:0]])
+    assert top_k_error(lambda images: next(answers), batches, (1,)) == {1: 0.75}
+
+
+def test_batches_are_of_the_size_asked_for():
+    seen = []
+
+    def counting(images):
+        seen.append(len(images))
+        return SCORES[: len(images)]
+
+    split = numbered(LABELS)
+    top_k_error(counting, split, (1,), batch_size=3)
+    top_k_error(counting, Photos(), (1,), batch_size=3)
+    assert seen == [3, 1, 3, 1]
+    top_k_error(counting, split, (1,))
+    top_k_error(counting, Photos(), (1,))
+    assert seen[4:] == [4, 4]
+
+
+@pytest.mark.parametrize(("kind", "more"), [(Dense, {}), (MultiCrop, {"grid": 2})])
+def test_any_batch_size_gives_the_same_probabilities_and_no_gradient(net, pixels, kind, more):
+    whole = kind(net, MEAN, STD, scales=64, **more)(pixels)
+    for size in (1, 2, 3):
+        test = kind(net, MEAN, STD, scales=64, batch_size=size, **more)
+        torch.testing.assert_close(test(pixels), whole)
+    assert whole.shape == (3, 7) and whole.dtype == torch.float32 and not whole.requires_grad
+    assert kind(net, MEAN, scales=64)([]).shape == kind(net, MEAN)(pixels[:0]).shape == (0, 7)
+
+
+def test_a_test_is_of_256_px_with_mirror_images_unless_told(net):
+    for test in (Dense(net, MEAN), MultiCrop(net, MEAN)):
+        assert (test.scales, test.mirror, test.precision) == ((256,), True, "fp32")
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            test.mirror = False
+    assert MultiCrop(net, MEAN).grid == 5
+    assert Dense(net, MEAN).num_classes == 7 and Dense(net, MEAN).device == torch.device("cpu")
+
+
+def test_the_smallest_settings_are_accepted(net, pixels):
+    for kind in (Dense, MultiCrop):
+        assert kind(net, MEAN, scales=64, batch_size=1).scales == (64,)
+        assert kind(net, MEAN, scales=[64, 65]).scales == (64, 65)
+    assert len(list(MultiCrop(net, MEAN, grid=1).views(torch.zeros(1, 3, 64, 70)))) == 1
+    corners = MultiCrop(net, MEAN, grid=2).views(torch.arange(70.0).expand(1, 3, 64, 70))
+    assert [view[0, 0, 0, 0].item() for view in corners] == [0, 6, 0, 6]
+    with pytest.raises(TypeError) as caught:
+        views._Views(net, MEAN, scales=64)(pixels)
+    assert "Dense" in str(caught.value) and "MultiCrop" in str(caught.value)
+
+
+def test_a_crop_larger_than_the_image_is_refused_where_fc6_would_fit():
+    """A net of 65 px has a last map of 2×2 as at 64 px, but crops of 65 px."""
+    net = vgglib.vgg("A", num_classes=2, image_size=65, width=0.02)
+    assert Dense(net, MEAN, scales=64).scales == (64,)
+    with pytest.raises(ValueError) as caught:
+        MultiCrop(net, MEAN, scales=(70, 64))
+    assert "65" in str(caught.value)
+    assert MultiCrop(net, MEAN, scales=65).scales == (65,)
+
+
+@pytest.mark.parametrize(
+    ("scale", "expected"),
+    [(224, (192, 224, 256)), ((224, 224), (192, 224, 256)), ((224, 227), (224, 225, 227))],
+)
+def test_test_scales_at_their_bounds(scale, expected):
+    assert test_scales(scale) == expected
+    with pytest.raises(ValueError) as caught:
+        test_scales((256, 300, 400))
+    assert "224" in str(caught.value) and "400" in str(caught.value)
+
+
+def test_dense_shares_every_tensor_takes_no_gradient_and_names_its_size():
+    net = vgglib.vgg("vgg11_bn", num_classes=5, image_size=70, width=0.125)
+    whole = vgglib.dense(net)
+    assert (whole.smallest, whole.num_classes) == (64, 5)
+    ours = {t.data_ptr() for t in (*net.parameters(), *net.buffers())}
+    assert {t.data_ptr() for t in (*whole.parameters(), *whole.buffers())} == ours
+    assert not any(p.requires_grad for p in whole.head.parameters())
+    with pytest.raises(ValueError) as caught:
+        whole(torch.zeros(1, 3, 64, 63))
+    assert "64" in str(caught.value) and "63" in str(caught.value)
+    for shape in ((1, 4, 64, 64), (3, 64, 64), (1, 1, 3, 64, 64)):
+        with pytest.raises(ValueError) as caught:
+            whole(torch.zeros(shape))
+        assert str(shape) in str(caught.value)
+
+
+def test_fusion_needs_only_one_test_and_keeps_its_classes(net, pixels):
+    dense = Dense(net, MEAN, scales=64)
+    alone = Fusion(dense)
+    assert alone.num_classes == 7
+    torch.testing.assert_close(alone(pixels), dense(pixels))
+
+
+@pytest.mark.parametrize("wrong", [torch.zeros(3, 3, 9, 9, 9), torch.zeros(2, 4, 90, 90)])
+def test_tensors_of_another_shape_are_named(net, wrong):
+    for images in (wrong.byte(), [wrong[0].byte().sum(0)]):
+        with pytest.raises((ValueError, TypeError)) as caught:
+            Dense(net, MEAN, scales=90)(images)
+        assert "uint8" in str(caught.value)

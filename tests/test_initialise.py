@@ -315,3 +315,18 @@ def test_signal_shows_the_explosion_the_stall_and_the_cure(batch):
 def test_signal_takes_vggs_only(batch):
     with refuses(TypeError, got=("signal", "Linear"), accepts="vgglib.vgg"):
         signal(nn.Linear(2, 2), batch)
+
+
+def test_a_layer_without_bias_is_drawn_as_well():
+    net = nn.Sequential(nn.Conv2d(3, 50, 3, bias=False), nn.Linear(9, 300, bias=False))
+    for layer in initialise(net, "he"):
+        assert layer.bias is None
+        assert layer.weight.std().item() == pytest.approx(
+            (2 / fans(layer.weight)[0]) ** 0.5, rel=0.1
+        )
+
+
+def test_an_infinite_deviation_is_refused():
+    with pytest.raises(ValueError) as caught:
+        initialise(vgg("A", **SMALL), "normal", std=float("inf"))
+    assert "inf" in str(caught.value)
