@@ -346,3 +346,10 @@ def test_batch_crops_name_the_shape_that_they_refuse(shape):
     with pytest.raises(ValueError) as caught:
         batch_crops(torch.zeros(shape), 8)
     assert str(shape) in str(caught.value)
+
+
+def test_a_shift_of_one_whole_axis_is_255_grey_levels():
+    shift = ColourShift(torch.ones(3), torch.eye(3), std=1.0)
+    made = shift(torch.zeros(1000, 3, 1, 1), torch.Generator().manual_seed(0)).flatten(1)
+    drawn = torch.randn(1000, 3, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(made.abs(), 255 * drawn.abs())

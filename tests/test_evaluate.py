@@ -596,3 +596,102 @@ def test_tensors_of_another_shape_are_named(net, wrong):
         with pytest.raises((ValueError, TypeError)) as caught:
             Dense(net, MEAN, scales=90)(images)
         assert "uint8" in str(caught.value)
+
+
+class Recorder(nn.Module):
+    """A "net" that keeps what it is shown, and finds all classes alike."""
+
+    num_classes = 2
+
+    def __init__(self, image_size):
+        super().__init__()
+        self.weight, self.image_size = nn.Parameter(torch.zeros(1)), image_size
+        self.seen = []
+
+    def forward(self, images):
+        assert not torch.is_grad_enabled(), "a test needs no gradients"
+        self.seen.append(images)
+        return self.weight.expand(len(images), 2)
+
+
+class Noise(Dataset):
+    """Photos of one size; it can say whether a worker reads them."""
+
+    def __init__(self, *size, count=3):
+        generator = torch.Generator().manual_seed(3)
+        self.pixels = torch.randint(0, 256, (count, 3, *size), generator=generator).byte()
+        self.by_worker = False
+
+    def __len__(self):
+        return len(self.pixels)
+
+    def __getitem__(self, index):
+        assert (torch.utils.data.get_worker_info() is not None) == self.by_worker
+        return v2.functional.to_pil_image(self.pixels[index]), index % 2
+
+
+@pytest.mark.parametrize(("size", "side"), [(224, 256), (62, 71), (32, 37)])
+def test_a_photo_is_tested_at_256_for_a_crop_of_224(size, side):
+    photos, net = Noise(side, side + 4), Recorder(size)
+    vgglib.evaluate(net, photos, (1.0, 2.0, 3.0), (2.0, 4.0, 8.0))
+    wanted = v2.functional.center_crop(photos.pixels, size).float()
+    wanted -= torch.tensor([1.0, 2.0, 3.0])[:, None, None]
+    wanted /= torch.tensor([2.0, 4.0, 8.0])[:, None, None]
+    torch.testing.assert_close(torch.cat(net.seen), wanted)
+
+
+def test_batches_of_500_of_evaluate_and_of_64_of_an_error_unless_told():
+    labels = torch.zeros(501, dtype=torch.long)
+    split = ImageSet(torch.zeros(501, 3, 1, 1, dtype=torch.uint8), labels)
+    for images in (split, Noise(1, 1, count=501)):
+        net = Recorder(1)
+        vgglib.evaluate(net, images, (0.0,) * 3)
+        assert [len(batch) for batch in net.seen] == [500, 1]
+    vgglib.evaluate(net, split[:2], (0.0,) * 3, mirror=True)
+    assert [len(batch) for batch in net.seen[2:]] == [2, 2]
+    sizes = []
+    test = lambda images: sizes.append(len(images)) or torch.zeros(len(images), 2)  # noqa: E731
+    for images in (split[:65], Noise(1, 1, count=65)):
+        top_k_error(test, images, (1,))
+    assert sizes == [64, 1] * 2
+
+
+def test_workers_read_where_there_are_some():
+    photos = Noise(4, 4)
+    photos.by_worker = True
+    test = lambda images: torch.zeros(len(images), 2)  # noqa: E731
+    vgglib.evaluate(Recorder(2), photos, (0.0,) * 3, workers=1)
+    top_k_error(test, photos, (1,), workers=1)
+
+
+def test_a_large_loss_does_not_swallow_small_ones():
+    """2²⁴ and a hundred times ln 2: in 32 bits the sum would stay 2²⁴ or grow by too much."""
+    rows = torch.tensor([[0.0, 2.0**24], [0.0, 0.0]])
+    images = torch.ones(101, 3, 1, 1, dtype=torch.uint8)
+    images[0] = 0
+    split = ImageSet(images, torch.zeros(101, dtype=torch.long))
+    found = vgglib.evaluate(scored(rows, 1), split, (0.0,) * 3, batch_size=1)
+    assert found["loss"] * 101 == pytest.approx(2**24 + 100 * math.log(2), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("scores", "k", "named"),
+    [
+        (SCORES, (1, 0), "0"),
+        (SCORES, (1, 4), "4"),
+        (SCORES + torch.tensor([0, 0, math.nan]), (1,), "NaN"),
+    ],
+)
+def test_one_wrong_value_among_right_ones_is_seen(scores, k, named):
+    with pytest.raises(ValueError) as caught:
+        top_k_error(lambda images: scores, [(None, LABELS)], k)
+    assert named in str(caught.value)
+
+
+def test_dense_takes_any_number_of_channels():
+    """fc6 covers 5 channels of 2×2: 20 values, which no cube of 2 divides."""
+    torch.manual_seed(0)
+    odd = vgglib.Config("odd", ((vgglib.Conv(5),),), hidden=())
+    net = vgglib.vgg(odd, num_classes=3, image_size=4).eval()
+    image = torch.randn(1, 3, 4, 4)
+    torch.testing.assert_close(vgglib.dense(net).scores(image), net(image))

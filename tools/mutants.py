@@ -11,9 +11,9 @@ neighbour (round and int, min and max, any and all, floor and ceil). Left out, o
 keyword arguments, decorators with arguments, statements that only call or add.
 
 Not changed, by rule: text (strings, f-strings with what they show, a choice between two of them),
-annotations, what ``raise`` raises, and ``strict`` of ``zip``, which asserts. The single mutants
-that compute the same as the original are in mutants_same.txt, each with its reason, and count as
-none.
+annotations, what ``raise`` raises, ``strict`` of ``zip``, which asserts, and the arguments that
+change speed alone (pin_memory, non_blocking, persistent_workers). The single mutants that compute
+the same as the original are in mutants_same.txt, each with its reason, and count as none.
 
 Neither mutmut 3 nor cosmic-ray 8: mutmut changes nothing in decorated functions (``evaluate``,
 properties), in a module's tables or a dataclass's fields, and has no switch for text; cosmic-ray
@@ -62,6 +62,7 @@ TESTS = {
     "train.batches": "train runs",
     "train.checkpoint": "runs properties",
 }
+SPEED = ("pin_memory", "non_blocking", "persistent_workers")
 BOTH_WAYS = (
     (ast.Lt, ast.LtE), (ast.Gt, ast.GtE), (ast.Eq, ast.NotEq), (ast.Is, ast.IsNot),
     (ast.In, ast.NotIn), (ast.And, ast.Or), (ast.Add, ast.Sub), (ast.Mult, ast.Div),
@@ -90,9 +91,11 @@ def is_text(node):
 
 def parts(node):
     """A node's fields that may be changed, by name."""
+    if isinstance(node, ast.keyword) and node.arg in SPEED:
+        return []
     zipped = isinstance(node, ast.Call) and getattr(node.func, "id", "") == "zip"
     left = ("annotation", "returns", *(["keywords"] if zipped else []))
-    return ((name, value) for name, value in ast.iter_fields(node) if name not in left)
+    return [(name, value) for name, value in ast.iter_fields(node) if name not in left]
 
 
 def variants(node):
@@ -114,7 +117,9 @@ def variants(node):
                 yield name, index, ast.Attribute(one.value, SWAPS[one.attr], ast.Load())
             elif call or isinstance(one, ast.AugAssign):
                 yield name, index, ast.Pass()
-            elif name == "keywords" or (name == "decorator_list" and isinstance(one, ast.Call)):
+            elif (name == "keywords" and one.arg not in SPEED) or (
+                name == "decorator_list" and isinstance(one, ast.Call)
+            ):
                 yield name, None, [*value[:index], *value[index + 1 :]]
             if name == "test":
                 yield from ((name, index, ast.Constant(always)) for always in (True, False))
