@@ -144,7 +144,7 @@ class Recipe:
 
     @property
     def _scale(self) -> tuple[int, int]:
-        return (self.scale, self.scale) if isinstance(self.scale, int) else tuple(self.scale)
+        return (self.scale, self.scale) if isinstance(self.scale, Integral) else tuple(self.scale)
 
     def scale_for(self, image_size: int) -> tuple[int, int] | None:
         """(S_min, S_max) in pixels for crops of ``image_size``: 256 at 224 px is 37 at 32 px."""
