@@ -695,3 +695,22 @@ def test_dense_takes_any_number_of_channels():
     net = vgglib.vgg(odd, num_classes=3, image_size=4).eval()
     image = torch.randn(1, 3, 4, 4)
     torch.testing.assert_close(vgglib.dense(net).scores(image), net(image))
+
+
+def test_without_mirror_images_only_the_image_counts(net, pixels):
+    images = normalise(pixels[..., :90], MEAN, STD)
+    expected = vgglib.dense(net).scores(images).softmax(1).detach()
+    found = Dense(net, MEAN, STD, scales=90, mirror=False)(pixels[..., :90])
+    torch.testing.assert_close(found, expected)
+    assert Dense(net, MEAN).batch_size == 64
+
+
+def test_offsets_and_scales_are_rounded_to_the_nearest(net):
+    """Steps of 3/4 px: 0, 0.75, 1.5 (to the even 2), 2.25, 3; 32 px of 224 are 128 of 896."""
+    assert MultiCrop(net, MEAN).offsets(3) == [0, 1, 2, 2, 3]
+    assert test_scales(896, 896) == (768, 896, 1024)
+    assert test_scales(40, 35) == (35, 40, 45)
+    for scale in ((256, 300.5), (256.5, 300)):
+        with pytest.raises(ValueError) as caught:
+            test_scales(scale)
+        assert repr(scale) in str(caught.value)

@@ -1,10 +1,13 @@
 """The recipe and the training loop (§3.1), and the plain test (§4)."""
 
+import dataclasses
 import math
 import platform
+import time
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -16,7 +19,7 @@ from vgglib import Config, Conv, Recipe, precision
 from vgglib.data import Data, ImageSet
 from vgglib.devices import Place
 from vgglib.train import run
-from vgglib.train.batches import DeviceBatches, split
+from vgglib.train.batches import DeviceBatches, LoaderBatches, check_size, seed_of, split
 
 TINY = Config("tiny", ((Conv(8),), (Conv(8),)), hidden=())
 
@@ -354,3 +357,255 @@ def test_evaluate_gives_the_net_back_in_the_mode_it_had(data, training):
     with pytest.raises(ValueError):  # also when it fails: the images are of another size
         vgglib.evaluate(net, ImageSet(data.test.images[..., :8], data.test.labels), data.mean)
     assert net.training == training
+
+
+# The recipe at its edges --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "inside", "outside"),
+    [
+        ("batch_size", (1, np.int64(2)), (0, 1.0, True, None)),
+        ("epochs", (1,), (0, False)),
+        ("patience", (0, 1), (-1, 0.5, True)),
+        ("max_drops", (0,), (-1, None)),
+        ("pad", (0, 1), (-1, False)),
+        ("seed", (0, 2**63 - 1), (-1, 2**63, True)),
+        ("flip", (True, False), (0, 1, None)),
+        ("colour_shift", (True, False), (0, None)),
+        ("channels_last", (True, False), (1, None)),
+        ("lr", (1e-9, 1, 2.5), (0, math.inf, True, None)),
+        ("momentum", (0, 0.5), (-0.1, 1, None)),
+        ("weight_decay", (0, 1, 2.5), (-1e-9, math.inf, math.nan, None)),
+        ("dropout", (None, 0, 0.5), (-0.1, 1, True)),
+        ("lr_factor", (0.001, 0.999), (0, 1, None)),
+        ("holdout", (0, 0.999), (-0.1, 1, None)),
+        ("scale", (None, 224, [224, 224], (224, 300)), (223, (223, 300), (300, 224), True, (256,))),
+        ("scale", (np.int64(256),), ((224, 300.5), (224.0, 300), (True, 300), (224, 300, 301))),
+        ("schedule", ("plateau", "one-cycle", "constant"), ("", None)),
+        ("normalise", ("mean", "mean-std"), ("std", None)),
+        ("precision", ("fp32", "bf16", "auto"), ("fp16", None)),
+    ],
+)
+def test_each_field_takes_what_is_in_its_range_and_names_itself_else(name, inside, outside):
+    for value in inside:
+        assert getattr(Recipe(**{name: value}), name) == value
+    for value in outside:
+        with pytest.raises(ValueError) as caught:
+            Recipe(**{name: value})
+        assert name in str(caught.value) and repr(value) in str(caught.value)
+
+
+def test_small_recipe_is_ours_and_what_it_does_not_name_is_the_papers():
+    small, paper = Recipe.small(), Recipe.paper()
+    ours = {
+        **{"batch_size": 128, "epochs": 8, "lr": 0.02, "dropout": None, "schedule": "one-cycle"},
+        **{"scale": None, "pad": 4, "colour_shift": False, "normalise": "mean-std"},
+        "precision": "auto",
+    }
+    for field in dataclasses.fields(Recipe):
+        assert getattr(small, field.name) == ours.get(field.name, getattr(paper, field.name))
+    assert (paper.pad, paper.patience, paper.holdout, paper.seed) == (0, 3, 0, 0)
+    assert paper.channels_last is True and paper.precision == "fp32"
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        paper.lr = 1
+
+
+@pytest.mark.parametrize(
+    ("scale", "size", "expected"),
+    [
+        (256, 112, (128, 128)),
+        ((256, 512), 112, (128, 256)),
+        ([256, 400], 32, (37, 57)),  # 36.57 and 57.14
+        (np.int64(256), 224, (256, 256)),
+        (384, 64, (110, 110)),  # 109.71
+    ],
+)
+def test_scales_of_smaller_nets_are_rounded(scale, size, expected):
+    assert Recipe(scale=scale).scale_for(size) == expected
+
+
+def test_normalisation_is_the_datas(data):
+    mean, std = Recipe(normalise="mean-std").normalisation(data)
+    pixels = data.train.images.double().movedim(1, 0).flatten(1)
+    assert mean == pytest.approx(pixels.mean(1).tolist(), rel=1e-4)
+    assert std == pytest.approx(pixels.std(1, correction=0).tolist(), rel=1e-4)
+    assert Recipe(normalise="mean").normalisation(data) == (mean, None)
+
+
+def test_settings_are_read_as_they_are_written():
+    read = Recipe().with_settings
+    assert read(["lr = 0.5 ", " batch-size=3"]) == Recipe(lr=0.5, batch_size=3)
+    assert read(["dropout=NONE", "flip=False", "colour_shift=true"]) == Recipe(
+        dropout=None, flip=False
+    )
+    assert read(["schedule=one-cycle"]).schedule == "one-cycle"
+    assert read(["lr=0.5", "lr=0.25"]).lr == 0.25
+    assert read([]) == Recipe()
+    for wrong, named in (("lr", "lr"), ("rate=1", "rate"), ("normalise=a=b", "a=b")):
+        with pytest.raises(ValueError) as caught:
+            read([wrong])
+        assert named in str(caught.value)
+    with pytest.raises(TypeError) as caught:
+        Recipe().changed(b=1, a=2)
+    assert "a, b" in str(caught.value) and "weight_decay" in str(caught.value)
+
+
+# Batches ----------------------------------------------------------------------------------
+
+
+CPU = Place(torch.device("cpu"))
+
+
+def batches(data, place=CPU, **changes):
+    recipe = Recipe.small(**({"batch_size": 60, "flip": False, "pad": 0} | changes))
+    return DeviceBatches(data.train, tiny(), recipe, (0.0,) * 3, None, place)
+
+
+def test_an_epoch_shows_whole_batches_of_each_image_once_in_another_order_each_time(data):
+    source = batches(data)
+    assert len(source) == 6  # of 400 images; 40 are left over
+    first, second = source.order(1), source.order(2)
+    assert first.shape == second.shape == (6, 60)
+    assert len(first.unique()) == 360 and not torch.equal(first, second)
+    assert torch.equal(first, batches(data).order(1))
+    assert not torch.equal(first, batches(data, seed=1).order(1))
+    shown = list(source.epoch(1))
+    assert len(shown) == 6
+    for (images, labels), part in zip(shown, first, strict=True):
+        assert torch.equal(images, data.train.images[part].float())
+        assert torch.equal(labels, data.train.labels[part])
+    later = list(source.epoch(1, start=4))
+    assert len(later) == 2 and torch.equal(later[0][0], shown[4][0])
+
+
+def test_a_batch_is_at_most_all_images(data):
+    assert batches(data, batch_size=1000).batch == 400
+    assert len(batches(data, batch_size=400)) == 1
+
+
+@pytest.mark.parametrize("rank", [0, 1, 2])
+def test_each_process_takes_its_own_third(data, rank):
+    part = batches(data, Place(CPU.device, rank, 3))
+    assert part.mine == slice(20 * rank, 20 * rank + 20)
+    images, labels = next(part.epoch(1))
+    whole = next(batches(data).epoch(1))
+    assert torch.equal(images, whole[0][20 * rank : 20 * rank + 20])
+    assert torch.equal(labels, whole[1][20 * rank : 20 * rank + 20])
+
+
+def test_batches_are_drawn_and_made_as_the_recipe_says(data):
+    """Every part of the recipe that concerns images changes them; none changes the order."""
+    plain = next(batches(data).epoch(1))
+    for changes in ({"flip": True}, {"pad": 2}, {"scale": 280}, {"colour_shift": True}):
+        images, labels = next(batches(data, **changes).epoch(1))
+        assert images.shape == plain[0].shape and torch.equal(labels, plain[1])
+        assert not torch.equal(images, plain[0]), changes
+    steps = list(batches(data, pad=4).epoch(1)), list(batches(data, pad=4).epoch(1))
+    assert all(torch.equal(a, b) for (a, _), (b, _) in zip(*steps, strict=True))
+
+
+def test_the_colours_shift_along_the_axes_of_the_training_images(data):
+    plain, shifted = (next(batches(data, colour_shift=c).epoch(1))[0] for c in (False, True))
+    shift = (shifted - plain)[:, :, 0, 0].double()
+    values, axes = vgglib.augment.rgb_pca(data.train.images)
+    alpha = shift @ axes.double() / (255 * values)
+    assert alpha.std(0).tolist() == pytest.approx([0.1] * 3, rel=0.3)
+
+
+def test_seeds_belong_to_their_numbers_and_fit_into_63_bits():
+    keys = [(), (0,), (1,), (0, 1), (1, 0), (1, 1), (11,), (0, 0, 0), (2**62, 3)]
+    seeds = [seed_of(*key) for key in keys]
+    assert len(set(seeds)) == len(keys) and seeds == [seed_of(*key) for key in keys]
+    many = [seed_of(number) for number in range(2000)]
+    assert 0 <= min(many) < 2**53 and 2**62 < max(many) < 2**63
+    torch.Generator().manual_seed(max(many))
+
+
+@pytest.mark.parametrize(("holdout", "held"), [(0.0025, 1), (0.9975, 399), (0.25, 100)])
+def test_both_sides_of_a_holdout_are_whole_and_apart(data, holdout, held):
+    numbers = torch.arange(400)
+    images = torch.zeros(400, 3, 1, 1, dtype=torch.uint8)
+    names = tuple(map(str, range(400)))
+    numbered = Data("n", ImageSet(images, numbers), data.test, names, "made here")
+    training, validation = split(numbered, Recipe(holdout=holdout))
+    assert len(validation) == held
+    both = torch.cat([training.labels, validation.labels])
+    assert torch.equal(both.sort().values, numbers)
+    again = split(numbered, Recipe(holdout=holdout))[1]
+    other = split(numbered, Recipe(holdout=holdout, seed=1))[1]
+    assert torch.equal(again.labels, validation.labels)
+    assert not torch.equal(other.labels, validation.labels)
+    folder = Data("folder", Folder(numbered.train), data.test, names, "made here")
+    by_place = split(folder, Recipe(holdout=holdout))
+    assert [list(part.indices) for part in by_place] == [
+        training.labels.tolist(),
+        validation.labels.tolist(),
+    ]
+
+
+@pytest.mark.parametrize("holdout", [0.001, 0.999])
+def test_a_holdout_that_leaves_nothing_is_refused(data, holdout):
+    with pytest.raises(ValueError) as caught:
+        split(data, Recipe(holdout=holdout))
+    assert str(holdout) in str(caught.value) and "400" in str(caught.value)
+
+
+def test_without_a_holdout_all_images_train(data):
+    training, validation = split(data, Recipe(holdout=0))
+    assert training is data.train and validation is data.test
+
+
+def test_sizes_that_the_net_does_not_take_are_named():
+    images = lambda *size: torch.zeros(1, 3, *size, dtype=torch.uint8)  # noqa: E731
+    labels = torch.zeros(1, dtype=torch.long)
+    check_size(ImageSet(images(16, 16), labels), tiny())
+    for size in ((16, 17), (17, 16), (3, 16)):
+        with pytest.raises(ValueError) as caught:
+            check_size(ImageSet(images(*size), labels), tiny())
+        assert all(str(side) in str(caught.value) for side in (*size, 16))
+
+
+def test_no_images_and_uneven_shares_are_refused(data):
+    for empty_or_uneven, named in (
+        (lambda: DeviceBatches(data.train[:0], tiny(), Recipe(), (0,) * 3, None, CPU), "images"),
+        (lambda: batches(data, Place(CPU.device, 0, 7)), "60"),
+    ):
+        with pytest.raises(ValueError) as caught:
+            empty_or_uneven()
+        assert named in str(caught.value)
+
+
+def test_photos_come_in_the_same_order_and_from_their_own_generator(data):
+    photos = Folder(data.train[:20])
+    changes = dict(batch_size=8, scale=256, pad=0, flip=False, colour_shift=False)
+
+    def source(**more):
+        recipe = Recipe.small(**(changes | more))
+        return LoaderBatches(photos, tiny(), recipe, (1.0,) * 3, (2.0,) * 3, CPU, 0)
+
+    first = source()
+    state = torch.get_rng_state()
+    made = list(first.epoch(1))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert [len(labels) for _, labels in made] == [8, 8]
+    order = source().order(1)
+    assert torch.equal(
+        torch.cat([labels for _, labels in made]), photos.split.labels[order.view(-1)]
+    )
+    pixels = made[0][0] * 2 + 1
+    assert pixels.shape == (8, 3, 16, 16) and pixels.min() >= 0 and 200 < pixels.max() <= 255
+    for more in ({"flip": True}, {"colour_shift": True}, {"seed": 1}, {"scale": (256, 512)}):
+        other = list(source(**more).epoch(1))
+        assert not torch.equal(other[0][0], made[0][0]), more
+    assert not torch.equal(next(source().epoch(2))[0], made[0][0])
+
+
+def test_the_rate_of_a_pipeline_is_images_by_seconds(data, monkeypatch):
+    """By a clock that goes on by a second at each look; an epoch has four batches of 100."""
+    source = batches(data, batch_size=100)
+    clock = iter(range(1000))
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    # Begun at 0, it looks before each batch until the 10 seconds are over, then once more: three
+    # batches (the first has started the pipeline), the end of an epoch, four batches, an end.
+    assert source.rate(seconds=10.0) == pytest.approx(100 * 7 / 11)
