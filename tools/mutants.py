@@ -58,9 +58,9 @@ TESTS = {
     "evaluate.dense": "evaluate",
     "evaluate.error": "evaluate",
     "evaluate.views": "evaluate",
-    "train.recipe": "train runs properties",
-    "train.batches": "train runs",
-    "train.checkpoint": "runs properties",
+    "train.recipe": "train",
+    "train.batches": "train",
+    "train.checkpoint": "checkpoint",
 }
 SPEED = ("pin_memory", "non_blocking", "persistent_workers")
 BOTH_WAYS = (
