@@ -30,12 +30,18 @@ UNREACHABLE = """() => [...document.querySelectorAll(".bd-article *")].filter(
     && !(box.tabIndex === 0 && box.ariaLabel)
 ).map((box) => box.outerHTML.slice(0, 200))"""
 
-# Axe takes most of its time for the contrast of each word of code: one word of each colour will do.
+# Axe takes most of its time for the contrast of each word: of the words that style sheets can not
+# tell apart (same element and classes, within the same), one will do.
 ONE_WORD_OF_EACH_COLOUR = """() => {
   const seen = new Set();
-  for (const word of document.querySelectorAll(".highlight span[class]")) {
-    if (seen.has(word.className)) word.replaceWith(...word.childNodes);
-    seen.add(word.className);
+  const chain = (element) => element.matches("main") ? ""
+    : `${chain(element.parentElement)} ${element.tagName}.${element.className}`;
+  const words = ":is(.highlight span, em, strong, span.pre, .sig span, code)";
+  const found = [...document.querySelectorAll(`main ${words}`)].map((word) => [word, chain(word)]);
+  for (const [word, which] of found) {
+    if (seen.has(which) && !word.querySelector("a, img, [id]") && !word.id)
+      word.replaceWith(...word.childNodes);
+    seen.add(which);
   }
 }"""
 

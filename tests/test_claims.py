@@ -8,8 +8,9 @@ import nbformat
 import pytest
 import tables
 from bs4 import BeautifulSoup
-from conftest import CHAPTERS, notebook_of, tags
 from refusing import refuses
+
+from conftest import CHAPTERS, notebook_of, tags
 
 CLAIM = "> **Claim 2.1** (§2.3): depth helps."
 CELL = ("assert True", ["claim-2-1"])

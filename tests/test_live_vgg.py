@@ -10,10 +10,10 @@ import pytest
 import torch
 import traitlets
 from browsing import Visit, evaluate, serve
-from conftest import ROOT
 from PIL import Image
 
 import vgglib
+from conftest import ROOT
 from vgglib import widgets
 from vgglib.standin import WEIGHTS
 from vgglib.widgets.live_vgg import COVER, SAMPLES, SIZE, YOURS, sample_images

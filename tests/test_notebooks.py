@@ -12,9 +12,10 @@ import nbformat
 import pytest
 import set_address
 import yaml
-from conftest import CHAPTERS, ROOT, Chapter, notebook_of, tags
 from execute import normalise
 from refusing import refuses
+
+from conftest import CHAPTERS, ROOT, Chapter, notebook_of, tags
 
 SETUP = """\
 # Installs vgglib where it is missing, as on Colab; elsewhere it does nothing.

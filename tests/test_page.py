@@ -4,13 +4,14 @@ import re
 from xml.etree import ElementTree
 
 import mathml
-from conftest import ROOT
 from PIL import Image
 from published import shorten
 from purge import purge
 from refusing import refuses
 from set_address import address
 from test_book import CONFIG, pages, parsed, toc_files
+
+from conftest import ROOT
 
 SITE = CONFIG["html"]["baseurl"]
 

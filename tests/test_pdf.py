@@ -5,8 +5,9 @@ import subprocess
 import unicodedata
 
 import pytest
-from conftest import CHAPTERS, ROOT, make_alone
 from pypdf import PdfReader
+
+from conftest import CHAPTERS, ROOT, make_alone
 
 pytestmark = pytest.mark.long  # the book is built once more, as one page, and printed twice
 

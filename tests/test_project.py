@@ -10,9 +10,9 @@ import pytest
 import screenshots
 import tomllib
 import yaml
-from conftest import CHAPTERS, ROOT
 
 import vgglib
+from conftest import CHAPTERS, ROOT
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 USES = re.compile(r"uses: +[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")

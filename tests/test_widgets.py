@@ -5,9 +5,9 @@ import json
 import ipywidgets
 import pytest
 from bs4 import BeautifulSoup
-from conftest import CHAPTERS, tags
 from refusing import refuses
 
+from conftest import CHAPTERS, tags
 from vgglib import widgets
 from vgglib.widgets.base import FRONT, PageWidget, joined
 

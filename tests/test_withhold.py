@@ -6,8 +6,9 @@ from pathlib import Path
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
-from conftest import make_alone
 from withhold import ROOT, withhold
+
+from conftest import make_alone
 
 CHAPTERS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 

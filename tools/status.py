@@ -110,10 +110,11 @@ def suite():
     }
     whole = [label for label in middle if label.startswith("make ")]
     files = sorted(middle.keys() - set(whole), key=lambda label: -middle[label][0])[:20]
-    rows = [(f"`{label}`", f"{middle[label][0]:.0f} s", middle[label][1]) for label in whole + files]
-    return (
-        f"{where(run)} · commit `{run['commit']}`\n\n"
-        + tables.table(("what", "time", "tests"), rows)
+    rows = [
+        (f"`{label}`", f"{middle[label][0]:.0f} s", middle[label][1]) for label in whole + files
+    ]
+    return f"{where(run)} · commit `{run['commit']}`\n\n" + tables.table(
+        ("what", "time", "tests"), rows
     )
 
 
