@@ -28,8 +28,7 @@ CHECK = OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --maxprocesses=4 \
 	--dist loadfile --no-loadscope-reorder
 CHAPTERS = --nbval --nbval-current-env --nbval-cell-timeout=1200
 
-.PHONY: help setup book pdf machine test quick test-all notebooks claims assignments grade slides serve lint format hooks lock links address clean
-.PHONY: help setup book pdf test notebooks claims assignments grade slides serve lint format mutants hooks lock links address clean
+.PHONY: help setup book pdf machine test quick test-all notebooks claims assignments grade slides serve lint format mutants hooks lock links address clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -50,7 +49,7 @@ test: machine $(INSTALLED)  ## package, chapters executed and compared, the buil
 	$(CHECK) $(CHAPTERS) -m "not long"
 
 quick: $(INSTALLED)  ## the package and the rules of the notebooks, in a minute or two
-	$(CHECK) -m "not (browser or book or grader or slow or long)" tests
+	$(CHECK) --quick tests
 
 test-all: machine $(INSTALLED)  ## all of `make test`, and what is slow and seldom fails
 	@$(PY) tools/machine.py tests

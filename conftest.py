@@ -27,16 +27,39 @@ SLOWER = {
     "slow": "takes more than a few seconds",
     "long": "slow, and seldom the first to notice a fault; `make test-all` runs it",
 }
+LINUX = sys.platform == "linux"
+# Files that are not even read elsewhere, and why.
+NEED_LINUX = {
+    "test_grading.py": "the grader's sandbox is made of Linux namespaces",
+    "test_anywhere.py": "hostile machines are made with bubblewrap",
+    "test_project.py": "the workflows' scripts are for Linux",
+    "test_heap.py": "the settings are those of Linux's allocator",
+}
 PAGE = re.compile(r"\[(.+?)(?:-light|-dark)?\]$")
 BY_FIXTURE = {"browser": "browser", "lab": "browser", "book": "book"}
 
 
+def pytest_addoption(parser):
+    parser.addoption("--quick", action="store_true", help="only what is in no slower tier")
+
+
 def pytest_configure(config):
+    if config.getoption("quick"):
+        config.option.markexpr = f"not ({' or '.join(SLOWER)})"
     for name, meaning in SLOWER.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
-    config.addinivalue_line("markers", "linux(reason): needs Linux; elsewhere it is left out")
+    config.addinivalue_line("markers", "linux(reason): needs Linux; elsewhere it is skipped")
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Watch(), "watch")
+
+
+def pytest_report_header(config):
+    """What is left out on this system, a line each."""
+    return [] if LINUX else [f"left out: {name}: {why}" for name, why in NEED_LINUX.items()]
+
+
+def pytest_ignore_collect(collection_path, config):
+    return True if not LINUX and collection_path.name in NEED_LINUX else None
 
 
 class Groups(LoadFileScheduling):
@@ -64,7 +87,7 @@ def pytest_collection_modifyitems(config, items):
         for fixture in BY_FIXTURE.keys() & set(getattr(item, "fixturenames", ())):
             item.add_marker(BY_FIXTURE[fixture])
         for needed in item.iter_markers("linux"):
-            if sys.platform != "linux":
+            if not LINUX:
                 item.add_marker(pytest.mark.skip(reason=f"needs Linux: {needed.args[0]}"))
     if hasattr(config, "workerinput"):
         seconds = recorded_seconds()

@@ -13,6 +13,11 @@ from filelock import FileLock
 from machine import find_chrome
 from playwright.sync_api import sync_playwright
 
+try:
+    import tomllib
+except ModuleNotFoundError:  # Python 3.10, where pytest brings its like
+    import tomli as tomllib
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # Tests draw into memory. The notebooks' kernels choose their own back end.
@@ -47,6 +52,11 @@ class Chapter:
     def prose(self):
         """Text of the Markdown cells outside solutions."""
         return "\n\n".join(c.source for c in self.of("markdown") if "solution" not in tags(c))
+
+
+def project():
+    """What ``pyproject.toml`` says."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 def tags(cell):

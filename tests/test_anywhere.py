@@ -1,5 +1,6 @@
 """Other people's machines: odd folders, locales and homes; another torch; the book's lock."""
 
+import io
 import json
 import os
 import re
@@ -8,15 +9,15 @@ import subprocess
 import sys
 
 import pytest
-import tomllib
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from PIL import Image
 from refusing import refuses
 
 import vgglib
-from conftest import CHAPTERS, ROOT
+from conftest import CHAPTERS, ROOT, project
 from vgglib.train import checkpoint
+from vgglib.train.__main__ import main
 
 ODD = "Möbel und Ящик"
 
@@ -42,9 +43,9 @@ print(json.dumps({
 
 def installed(folder):
     """The package as a wheel lays it out, without the repository, in files that none may write."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    build = project()["tool"]["hatch"]["build"]
     shutil.copytree(ROOT / "vgglib", folder / "vgglib", ignore=shutil.ignore_patterns("*.pyc"))
-    included = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    included = build["targets"]["wheel"]["force-include"]
     for source, target in included.items():
         shutil.copytree(ROOT / source, folder / target)
     return folder
@@ -116,12 +117,13 @@ def test_a_chapter_on_a_hostile_machine(tmp_path):
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp437"])
-def test_help_is_printed_whatever_the_terminal_can_show(encoding):
-    command = [sys.executable, "-m", "vgglib.train", "--help"]
-    environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, env=environment, capture_output=True)
-    assert done.returncode == 0, done.stderr
-    assert "weight_decay" in done.stdout.decode(encoding)
+def test_help_is_printed_whatever_the_terminal_can_show(encoding, monkeypatch):
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", terminal)
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    terminal.flush()
+    assert ended.value.code == 0 and "weight_decay" in terminal.buffer.getvalue().decode(encoding)
 
 
 def folder_of_photos(folder):
@@ -177,8 +179,8 @@ def test_without_fcntl_a_second_run_in_a_folder_is_refused(tmp_path, monkeypatch
 
 def test_an_install_leaves_torch_torchvision_and_numpy():
     """The package asks for no newer torch than the oldest supported, and for no numpy at all."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    wanted = {r.name: r.specifier for r in map(Requirement, project["dependencies"])}
+    asked = project()["project"]["dependencies"]
+    wanted = {r.name: r.specifier for r in map(Requirement, asked)}
     assert "numpy" not in wanted
     for name, versions in (
         ("torch", ["2.4.0", "2.6.0+cu124", "2.11.0", "2.15.0+cpu"]),

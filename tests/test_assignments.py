@@ -14,6 +14,7 @@ from grading.source import STUB, sources
 import vgglib
 
 pytestmark = pytest.mark.grader
+SANDBOX = "submissions run in a sandbox made of Linux namespaces"
 SOURCES = sources()
 WITHHELD = re.compile(r"### BEGIN [A-Z ]+\n(.*?)### END ", re.DOTALL)
 
@@ -52,10 +53,12 @@ def differences(source, folder):
     return {name: lines for name, _, lines, _ in graded if lines}
 
 
+@pytest.mark.linux(SANDBOX)
 def test_the_reference_gets_all_points_and_the_untouched_version_none(source, tmp_path):
     assert not differences(source, folder=tmp_path)  # a folder without wrong answers
 
 
+@pytest.mark.linux(SANDBOX)
 @pytest.mark.long  # one submission for each wrong answer: ten minutes
 def test_wrong_answers_lose_the_points_that_they_should(source):
     assert not differences(source, folder=check.WRONG_ANSWERS)

@@ -8,11 +8,10 @@ import subprocess
 
 import pytest
 import screenshots
-import tomllib
 import yaml
 
 import vgglib
-from conftest import CHAPTERS, ROOT
+from conftest import CHAPTERS, ROOT, project
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 USES = re.compile(r"uses: +[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
@@ -108,9 +107,8 @@ def test_a_release_is_of_the_version_that_the_package_has():
 
 
 def test_the_version_is_one():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
-    assert project["version"] == str(citation["version"]) == vgglib.__version__
+    assert project()["project"]["version"] == str(citation["version"]) == vgglib.__version__
     assert {"title", "authors", "license", "abstract", "keywords"} <= set(citation)
 
 

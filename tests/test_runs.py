@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import resource
 import shlex
 import shutil
 import signal
@@ -422,8 +421,11 @@ def test_a_full_disk_is_reported_before_the_training(data, tmp_path, monkeypatch
         run(data, tmp_path / "run")
 
 
+@pytest.mark.linux("the size of files is limited by setrlimit")
 def test_a_write_that_fails_half_way_leaves_the_last_checkpoint(data, tmp_path):
     """The system refuses to let files grow: the write fails in the middle, for real."""
+    import resource
+
     run(data, tmp_path, on_epoch=lambda row: True)
     forget_the_end(tmp_path / LAST)
     before = (tmp_path / LAST).read_bytes()
