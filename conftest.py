@@ -36,7 +36,7 @@ NEED_LINUX = {
     "test_heap.py": "the settings are those of Linux's allocator",
 }
 PAGE = re.compile(r"\[(.+?)(?:-light|-dark)?\]$")
-BY_FIXTURE = {"browser": "browser", "lab": "browser", "book": "book"}
+BY_FIXTURE = {"browser": "browser", "lab": "browser", "book": "book", "small_page": "book"}
 
 
 def pytest_addoption(parser):
@@ -116,8 +116,9 @@ class Watch:
         raise KeyboardInterrupt
 
     def note(self):
-        RUNNING.parent.mkdir(exist_ok=True)
-        RUNNING.write_text("".join(f"{name}\n" for name in self.running), encoding="utf-8")
+        with suppress(OSError):  # a checkout that none may write
+            RUNNING.parent.mkdir(exist_ok=True)
+            RUNNING.write_text("".join(f"{name}\n" for name in self.running), encoding="utf-8")
 
     def pytest_runtest_logstart(self, nodeid):
         self.running.append(nodeid)
@@ -129,7 +130,8 @@ class Watch:
         self.note()
 
     def pytest_sessionfinish(self):
-        RUNNING.unlink(missing_ok=True)
+        with suppress(OSError):
+            RUNNING.unlink(missing_ok=True)
 
     def pytest_terminal_summary(self, terminalreporter):
         """What was running, and how each failed test is run again."""
