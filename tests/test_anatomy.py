@@ -339,3 +339,29 @@ def test_a_replaced_layer_is_refused():
     net.features[1] = nn.GELU()
     with refuses(TypeError, got=("relu1_1", "GELU"), accepts="ReLU", remedy="vgg()"):
         anatomy(net)
+
+
+def test_receptive_fields_by_hand():
+    assert receptive_field([]) == 1
+    assert receptive_field([(1, 1)]) == 1
+    assert receptive_field([(2, 2), (2, 2)]) == 4  # two pools of two pixels each
+    assert receptive_field([(3, 2), (3, 3), (2, 1)]) == 3 + 2 * 2 + 1 * 6
+    for wrong in ((1, 0), (0, 1), (1.0, 1), (1, 1.5), (-1, 1)):
+        with pytest.raises(ValueError) as caught:
+            receptive_field([(3, 1), wrong])
+        assert str(wrong) in str(caught.value)
+
+
+def test_rows_of_a_tiny_net_by_hand():
+    """4 px, Conv(2, 1), pool, fc of 3: bytes in fp32; a pool keeps 8 bytes a maximum."""
+    table = anatomy(on_meta(Config("t", ((Conv(2, 1),),), hidden=()), image_size=4, num_classes=3))
+    columns = ["layer", "kind", "output_shape", "params", "macs", "activation_bytes"]
+    assert list(table.columns) == [*columns, "receptive_field", "stride"]
+    assert table.values.tolist() == [
+        ["input", "input", (3, 4, 4), 0, 0, 4 * 48, 1, 1],
+        ["conv1_1", "conv", (2, 4, 4), 8, 6 * 16, 0, 1, 1],
+        ["relu1_1", "relu", (2, 4, 4), 0, 0, 4 * 32, 1, 1],
+        ["pool1", "pool", (2, 2, 2), 0, 0, (4 + 8) * 8, 2, 2],
+        ["flatten", "flatten", (8,), 0, 0, 0, 2, 2],
+        ["fc2", "fc", (3,), 27, 24, 0, 4, 2],
+    ]

@@ -20,7 +20,7 @@ from refusing import refuses, warns
 from safetensors.torch import save_file
 from torch import nn
 
-from vgglib import CONFIGS, STANDIN, VGG, Config, Conv, load_weights, pretrained, vgg
+from vgglib import CONFIGS, LRN, STANDIN, VGG, Config, Conv, load_weights, pretrained, vgg
 
 SMALL = {"width": 1 / 16, "image_size": 32, "num_classes": 10}
 REFERENCES = [f"vgg{depth}{bn}" for depth in (11, 13, 16, 19) for bn in ("", "_bn")]
@@ -564,3 +564,105 @@ def test_a_width_that_does_not_divide_is_rounded_to_the_nearest():
     convs = [m.out_channels for m in net.features if isinstance(m, nn.Conv2d)]
     assert convs == [19, 19, 38, 38, 77, 77, 154, 154, 154, 154]
     assert [m.out_features for m in net.classifier if isinstance(m, nn.Linear)][:2] == [1229, 1229]
+
+
+def test_a_net_is_by_default_for_imagenet_with_dropout_of_a_half():
+    for net in (on_meta(vgg, "A"), on_meta(VGG, CONFIGS["A"])):
+        assert (net.num_classes, net.image_size, net.width, net.batch_norm) == (1000, 224, 1, False)
+        assert [m.p for m in net.modules() if isinstance(m, nn.Dropout)] == [0.5, 0.5]
+        assert [m.out_features for m in net.classifier if isinstance(m, nn.Linear)][-1] == 1000
+
+
+@pytest.mark.parametrize(
+    ("name", "inside", "outside"),
+    [
+        ("image_size", (4, 5), (3, 4.0, None)),
+        ("num_classes", (1, 2), (0, -1, 2.0)),
+        ("width", (1e-9, 1, 2.5), (0, -1, float("inf"), float("nan"), None)),
+        ("dropout", (0, 0.5, 0.999), (-0.1, 1, 1.5, float("nan"), "0")),
+    ],
+)
+def test_each_option_at_its_bounds(name, inside, outside):
+    two = Config("two", ((Conv(2),), (Conv(3),)), hidden=(4,))
+    for value in inside:
+        net = vgg(two, **({"image_size": 4, "num_classes": 2} | {name: value}))
+        assert net(torch.zeros(1, 3, net.image_size, net.image_size)).shape == (1, net.num_classes)
+    for value in outside:
+        with pytest.raises(ValueError) as caught:
+            vgg(two, **({"image_size": 4, "num_classes": 2} | {name: value}))
+        assert name in str(caught.value) and repr(value) in str(caught.value)
+
+
+def test_names_of_the_layers_of_a_net_of_every_kind_of_layer():
+    """By hand, for two stages: conv, BN, ReLU, LRN, pool; conv, BN, ReLU twice, pool; fc3, fc4."""
+    config = Config("kinds", ((Conv(2), LRN()), (Conv(3), Conv(3, 1))), hidden=(4,))
+    net = vgg(config, image_size=4, num_classes=2, batch_norm=True)
+    features = (
+        "conv1_1 bn1_1 relu1_1 lrn1_1 pool1 conv2_1 bn2_1 relu2_1 conv2_2 bn2_2 relu2_2 pool2"
+    )
+    classifier = "fc3 relu3 dropout3 fc4"
+    assert net.layer_names == {
+        **{name: f"features.{i}" for i, name in enumerate(features.split())},
+        **{name: f"classifier.{i}" for i, name in enumerate(classifier.split())},
+    }
+    for number in (0, 5, 8):
+        kernel = net.features[number].kernel_size[0]
+        assert net.features[number].padding == ((kernel - 1) // 2,) * 2
+        assert net.features[number].stride == (1, 1)
+
+
+def test_a_net_says_what_it_is():
+    said = repr(vgg("A", width=0.125, image_size=32, num_classes=3, batch_norm=True))
+    assert all(word in said for word in ("A, ", "32", "0.125", "True"))
+
+
+def test_no_scheme_leaves_what_torch_draws():
+    torch.manual_seed(0)
+    net = vgg("A", init=None, **SMALL)
+    torch.manual_seed(0)
+    first = nn.Conv2d(3, 4, 3, padding=1)
+    assert torch.equal(net.features[0].weight, first.weight) and net.training
+
+
+def test_the_first_differences_are_listed_and_the_others_counted():
+    state = vgg("A", **SMALL).state_dict()
+    names = list(state)
+    for missing in (1, 3, 4, 6):
+        kept = {name: state[name] for name in names[missing:]}
+        with pytest.raises(ValueError) as caught:
+            load_weights(vgg("A", **SMALL), kept)
+        said = str(caught.value)
+        assert [name in said for name in names[:3]] == [n < missing for n in range(3)]
+        assert names[3] not in said
+        assert (f" {missing - 3} " in said) == (missing > 3)
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+def test_one_value_that_is_not_finite_is_enough(net, bad):
+    state = state_of(net)
+    state["features.0.weight"][1, 2, 0, 1] = bad
+    before = state_of(net)
+    with pytest.raises(ValueError) as caught:
+        load_weights(net, state)
+    assert "features.0.weight" in str(caught.value)
+    assert same(before, net.state_dict())
+
+
+def test_a_file_of_weights_is_read_to_the_cpu_without_code(net, tmp_path, monkeypatch):
+    options, load = [], torch.load
+
+    def watched(*arguments, **more):
+        options.append(more)
+        return load(*arguments, **more)
+
+    torch.save(net.state_dict(), tmp_path / "w.pth")
+    monkeypatch.setattr(torch, "load", watched)
+    load_weights(net, tmp_path / "w.pth")
+    assert options == [{"map_location": "cpu", "weights_only": True}]
+
+
+def test_torchvisions_weights_are_asked_for_on_the_cpu_in_sight_and_checked(fetched):
+    vgg("D", image_size=32, num_classes=2, init=None, weights="IMAGENET1K_FEATURES")
+    ((_, _, options),) = fetched
+    checked = {"check_hash": True, "weights_only": True}
+    assert options == {"progress": True, "map_location": "cpu", **checked}
