@@ -192,3 +192,15 @@ def test_pictures_of_a_page(book, tmp_path):
     light, dark = (Image.open(path).convert("L") for path in written)
     assert (light.width, dark.width) == (1440, 360)
     assert light.resize((1, 1)).getpixel((0, 0)) > 200 > 80 > dark.resize((1, 1)).getpixel((0, 0))
+
+
+def test_the_report_says_that_the_tests_let_too_much_pass(tmp_path):
+    needs = {"mutants": {"result": "failure", "outputs": {"environment": "success"}}}
+    (tmp_path / "gh").write_text("#!/bin/sh\n")
+    (tmp_path / "gh").chmod(0o755)
+    script = step("weekly", "report", "Open an issue, or add to the one that is open")
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "RUN": "https://example.org/run"}
+    done = bash(script, tmp_path, NEEDS=json.dumps(needs), **env)
+    assert done.returncode == 0, done.stderr
+    line = (tmp_path / "body.md").read_text().splitlines()[0]
+    assert "mutants" in line and "tests" in line and "notebook" not in line
