@@ -8,7 +8,7 @@ import torchvision
 from refusing import refuses
 from torch import nn
 
-from vgglib import CONFIGS, Config, initialise, pre_initialise, signal, vgg
+from vgglib import CONFIGS, Config, Conv, initialise, pre_initialise, signal, vgg
 
 SMALL = {"width": 1 / 16, "image_size": 32, "num_classes": 10}
 
@@ -330,3 +330,37 @@ def test_an_infinite_deviation_is_refused():
     with pytest.raises(ValueError) as caught:
         initialise(vgg("A", **SMALL), "normal", std=float("inf"))
     assert "inf" in str(caught.value)
+
+
+def test_what_does_not_fit_is_named_with_both_shapes():
+    deep = vgg("D", **SMALL)
+    deep.features[0] = nn.Conv2d(3, 4, 3, padding=1, bias=False)
+    before = state_of(deep)
+    with pytest.raises(ValueError) as caught:
+        pre_initialise(deep, vgg("A", **SMALL))
+    assert "conv1_1.bias" in str(caught.value) and "(4,)" in str(caught.value)
+    wider = vgg("A", **SMALL | {"width": 1 / 8})
+    with pytest.raises(ValueError) as caught:
+        pre_initialise(vgg("D", **SMALL), wider)
+    assert "(8, 3, 3, 3)" in str(caught.value) and "(4, 3, 3, 3)" in str(caught.value)
+    assert same(before, deep.state_dict())
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_nets_with_fewer_than_four_convolutions_give_all_of_them(batch_norm):
+    two, three = ((Conv(2),), (Conv(3),)), ((Conv(2), Conv(2)), (Conv(3), Conv(3)))
+    options = {"image_size": 4, "num_classes": 2, "batch_norm": batch_norm}
+    shallow, deep = (vgg(Config(str(len(c)), c, hidden=()), **options) for c in (two, three))
+    pairs = pre_initialise(deep, shallow)
+    step = 2 + batch_norm  # modules from one convolution to the next
+    convs = [("features.0", "features.0"), (f"features.{step + 1}", f"features.{2 * step + 1}")]
+    norms = [
+        tuple(f"features.{int(name.split('.')[1]) + 1}" for name in pair)
+        for pair in convs
+        if batch_norm
+    ]
+    assert pairs == [*convs, ("classifier.0", "classifier.0"), *norms]
+    for name in ("A", nn.Linear(2, 2)):
+        for wrong in ((name, shallow), (deep, name)):
+            with pytest.raises(TypeError):
+                pre_initialise(*wrong)
