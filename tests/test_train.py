@@ -442,7 +442,7 @@ def test_settings_are_read_as_they_are_written():
     assert read(["schedule=one-cycle"]).schedule == "one-cycle"
     assert read(["lr=0.5", "lr=0.25"]).lr == 0.25
     assert read([]) == Recipe()
-    for wrong, named in (("lr", "lr"), ("rate=1", "rate"), ("normalise=a=b", "a=b")):
+    for wrong, named in (("lr", "="), ("lr", "lr"), ("rate=1", "rate"), ("normalise=a=b", "a=b")):
         with pytest.raises(ValueError) as caught:
             read([wrong])
         assert named in str(caught.value)
@@ -603,9 +603,43 @@ def test_photos_come_in_the_same_order_and_from_their_own_generator(data):
 
 def test_the_rate_of_a_pipeline_is_images_by_seconds(data, monkeypatch):
     """By a clock that goes on by a second at each look; an epoch has four batches of 100."""
-    source = batches(data, batch_size=100)
-    clock = iter(range(1000))
+    source, waits = batches(data, batch_size=100), []
+    clock = iter(range(5, 1000))
     monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
-    # Begun at 0, it looks before each batch until the 10 seconds are over, then once more: three
+    monkeypatch.setattr(Place, "synchronise", lambda place: waits.append(place))
+    # Begun at 5, it looks before each batch until the 10 seconds are over, then once more: three
     # batches (the first has started the pipeline), the end of an epoch, four batches, an end.
     assert source.rate(seconds=10.0) == pytest.approx(100 * 7 / 11)
+    assert len(waits) == 1 + 7  # a GPU is waited for before the clock starts and after each batch
+    clock = iter([5 + quarter / 4 for quarter in range(100)])
+    assert source.rate() == pytest.approx(100 * 3 / 1.25)  # a second if nothing is said
+
+
+def test_the_crops_of_a_step_are_the_same_wherever_an_epoch_starts(data):
+    whole = list(batches(data, pad=4, flip=True).epoch(1))
+    torch.manual_seed(99)
+    later = list(batches(data, pad=4, flip=True).epoch(1, start=3))
+    for (ours, _), (theirs, _) in zip(later, whole[3:], strict=True):
+        assert torch.equal(ours, theirs)
+    padded = batches(data, pad=4, batch_size=400)
+    first, second = (next(padded.epoch(n))[0][padded.order(n)[0].argsort()] for n in (1, 2))
+    assert (first != second).flatten(1).any(1).float().mean() > 0.9  # of each image, anew
+
+
+class Green(torch.utils.data.Dataset):
+    """Photos of one colour, which only workers may read."""
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        assert torch.utils.data.get_worker_info() is not None
+        return Image.new("RGB", (40, 30), (3, 205, 9)), index
+
+
+def test_photos_are_read_by_workers_and_normalised():
+    recipe = Recipe.paper(batch_size=2, colour_shift=False)
+    source = LoaderBatches(Green(), tiny(), recipe, (1.0, 5.0, 9.0), (2.0, 100.0, 1.0), CPU, 1)
+    for images, labels in source.epoch(1):
+        assert labels.shape == (2,) and images.shape == (2, 3, 16, 16)
+        assert (images == torch.tensor([1.0, 2.0, 0.0])[:, None, None]).all()
