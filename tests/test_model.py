@@ -666,3 +666,11 @@ def test_torchvisions_weights_are_asked_for_on_the_cpu_in_sight_and_checked(fetc
     ((_, _, options),) = fetched
     checked = {"check_hash": True, "weights_only": True}
     assert options == {"progress": True, "map_location": "cpu", **checked}
+
+
+def test_what_follows_an_lrn_in_its_stage_is_built_and_named():
+    net = vgg(Config("mid", ((Conv(2), LRN(), Conv(3)),), hidden=()), image_size=2, num_classes=2)
+    kinds = [type(module).__name__ for module in net.features]
+    assert kinds == ["Conv2d", "ReLU", "LocalResponseNorm", "Conv2d", "ReLU", "MaxPool2d"]
+    names = "conv1_1 relu1_1 lrn1_1 conv1_2 relu1_2 pool1 fc2"
+    assert list(net.layer_names) == names.split()

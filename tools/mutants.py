@@ -324,6 +324,7 @@ def main():
         write(rows, judged)
     rows["total"] = row("total", [mutant for some in judged.values() for mutant in some])
     write(rows, judged)
+    gc.unfreeze()
     for module, some in judged.items():
         place = path_of(module).relative_to(ROOT)
         survivors = [mutant for mutant in some if mutant.result == "survived"]
