@@ -29,6 +29,8 @@ from vgglib.train.checkpoint import (
     write,
 )
 
+FORKS = pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows forks no process")
+
 OWN = Config("own", ((Conv(3, 1), LRN(size=3, k=1.5)), (Conv(4), Conv(5, 5))), hidden=(7, 6))
 
 
@@ -258,6 +260,7 @@ def test_a_folder_that_can_not_be_is_named(tmp_path):
     assert isinstance(caught.value, NotADirectoryError) and "file/run" in str(caught.value)
 
 
+@FORKS
 def test_one_run_a_folder(tmp_path):
     """The lock is a process's own: another process, forked here, does not get it."""
 

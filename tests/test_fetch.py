@@ -30,6 +30,8 @@ from urllib3.exceptions import HTTPError
 from vgglib import data, fetch
 from vgglib.data import DataUnavailableError
 
+FORKS = pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows forks no process")
+
 RECORDS = 6  # images in each file of the miniature CIFAR-10
 
 
@@ -299,6 +301,7 @@ def exit_of(process):
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
+@FORKS
 @pytest.mark.parametrize("end", [1, 60_000])
 def test_killed_while_it_fetches(mini, server, files, tmp_path, end):
     server.stalled.clear()
@@ -316,6 +319,7 @@ def test_killed_while_it_fetches(mini, server, files, tmp_path, end):
     only_the_files(tmp_path, files)
 
 
+@FORKS
 def test_killed_between_two_files(mini, server, files, tmp_path):
     load, replace = mini(server.url + "/good"), os.replace
 
@@ -414,6 +418,7 @@ def test_a_machine_without_npm(mini, tmp_path, monkeypatch):
         mini(npm)(root=tmp_path / "cache")
 
 
+@FORKS
 def test_processes_at_once_do_not_clash(mini, server, files, tmp_path):
     load = mini(server.url + "/good")
     ended = [in_another_process(lambda: check(load(root=tmp_path), files)) for _ in range(6)]
@@ -452,7 +457,6 @@ import functools, json, sys
 from pathlib import Path
 
 from vgglib import data, fetch
-
 root, sums, md5, *urls = json.loads(sys.argv[1])
 sources = [(u, functools.partial(data._cifar_from_tar, url=u, md5=md5)) for u in urls]
 files = fetch.Files("cifar-10-batches-bin", sums, sources)
