@@ -457,6 +457,7 @@ import functools, json, sys
 from pathlib import Path
 
 from vgglib import data, fetch
+
 root, sums, md5, *urls = json.loads(sys.argv[1])
 sources = [(u, functools.partial(data._cifar_from_tar, url=u, md5=md5)) for u in urls]
 files = fetch.Files("cifar-10-batches-bin", sums, sources)
