@@ -96,7 +96,7 @@ def test_a_hostile_machine(tmp_path):
     assert list(work.iterdir()) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long  # the first chapter once more
 def test_a_chapter_on_a_hostile_machine(tmp_path):
     """The first chapter whole, out of a read-only checkout in such a path: the same outputs."""
     checkout, folder = tmp_path / ODD, str(tmp_path / "jupyter")
@@ -151,9 +151,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("system", "start"), [("windows", "spawn"), ("macos", "spawn"), ("linux", "forkserver")]
-)
+@pytest.mark.parametrize(("system", "start"), [("windows", "spawn"), ("linux", "forkserver")])
 def test_photos_are_trained_on_however_processes_start(tmp_path, system, start):
     photos = folder_of_photos(tmp_path / "photos")
     script = tmp_path / "elsewhere.py"

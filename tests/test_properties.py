@@ -84,6 +84,7 @@ OPTIONS = ("num_classes", "image_size", "width", "batch_norm", "dropout")
 @example({"image_size": 2**40})
 @example({"width": 1e300})
 @example({"num_classes": 2**62})
+@example({"num_classes": True})
 def test_options_of_a_net(options):
     with works_or_says_why(ValueError, TypeError):
         net, shape = net_of("A", **options)

@@ -67,7 +67,7 @@ class VGG(nn.Module):
                 f"image_size must be an integer of at least {smallest} (each of the "
                 f"{len(config.stages)} stages halves the image), got {image_size!r}"
             )
-        if not isinstance(num_classes, int) or num_classes < 1:
+        if not isinstance(num_classes, int) or isinstance(num_classes, bool) or num_classes < 1:
             raise ValueError(f"num_classes must be a positive integer, got {num_classes!r}")
         if not isinstance(width, Real) or not 0 < width < math.inf:
             raise ValueError(f"width must be a positive number such as 0.25 or 1.0, got {width!r}")
