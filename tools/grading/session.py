@@ -19,6 +19,7 @@ from .inside.codec import Decoder
 from .sandbox import Allowance, Process
 
 START_SECONDS = 180
+TICK = 0.01  # seconds, the unit of processor time as the system tells it
 GRACE = 3  # seconds of processor time in which a worker may end a request itself
 RESTARTS = 8
 
@@ -157,7 +158,8 @@ class Session:
     def _request(self, message, seconds, buffers=()):
         limits = self.limits
         left = limits.submission - self.used()
-        if left <= 0:
+        # The system counts in hundredths of a second; less than one is left by rounding alone.
+        if left < TICK / 2:
             raise OutOfTime(f"the submission {_late(limits.submission)}")
         seconds = min(seconds, left)
         left = self.deadline - time.monotonic()
