@@ -179,6 +179,25 @@ def test_noise_costs_no_points(source, session, solved, change):
     assert points(examine(source, check.content(solved), LIMITS, session=session)) == RIGHT
 
 
+DISPLAYS = [
+    "%matplotlib",
+    "%matplotlib widget",
+    "%matplotlib qt",
+    "%pylab notebook",
+    "%config InlineBackend.figure_format = 'retina'",
+    "import matplotlib\nmatplotlib.use('TkAgg')\nfrom matplotlib import pyplot\npyplot.plot([1])",
+]
+
+
+@pytest.mark.parametrize("display", DISPLAYS)
+def test_a_display_that_is_not_there_costs_no_points(source, session, solved, display):
+    for cell in solved.cells:
+        if cell.cell_type == "code" and cell.source.startswith("def "):
+            cell.source = f"{display}\n{cell.source}"
+    result = examine(source, check.content(solved), LIMITS, session=session)
+    assert points(result) == RIGHT and result["tasks"]["macs"]["error"] is None
+
+
 def test_renamed_and_stripped_and_reordered_at_once(source, session, solved):
     for change in (added, strip, renamed):
         change(solved)
@@ -193,6 +212,12 @@ def test_older_forms_of_notebooks(source, session, solved, minor):
         for cell in tree["cells"]:
             del cell["id"]
     content = b"\xef\xbb\xbf" + json.dumps(tree).encode()
+    assert points(examine(source, content, LIMITS, session=session)) == RIGHT
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32"])
+def test_a_notebook_in_a_wider_encoding(source, session, solved, encoding):
+    content = check.content(solved).decode().encode(encoding)
     assert points(examine(source, content, LIMITS, session=session)) == RIGHT
 
 
@@ -244,6 +269,11 @@ UNREADABLE = {
     "cells": (b'{"cells": [{"cell_type": 3}], "nbformat": 4}', "damaged"),
     "other": (b'{"cells": "x", "nbformat": 4}', "damaged"),
     "parts": (b'{"cells": [' + b"{}," * 2_000_000 + b"{}]}", "more than 2,000,000 parts"),
+    "conflict": (
+        b'{\n "cells": [\n<<<<<<< HEAD\n  {}\n=======\r\n  []\n>>>>>>> theirs\n ]\n}',
+        "conflict marks (<<<<<<<)",
+    ),
+    "latin": ('{"cells": [{"source": "größer"}]}'.encode("cp1252"), "save it as UTF-8"),
     "version": (b'{"worksheets": 7, "nbformat": "three"}', "damaged"),
 }
 
@@ -748,24 +778,66 @@ def test_a_test_can_not_be_led_to_take_all_memory(source, monkeypatch):
     process.join()
 
 
-def test_points_entered_by_hand_are_merged_and_kept(source, solved, tmp_path, without_running):
+@pytest.fixture
+def entered(source, solved, tmp_path, without_running):
+    """A function that stores ``manual.csv`` anew as bytes, grades again, and gives the one row.
+
+    Called without, it gives the text of the file as it was written.
+    """
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
-    (folder / "ada_00_trial.ipynb").write_bytes(check.content(solved))
-    batch.grade(folder, out, [source], LIMITS)
-    (row,) = grades(out)
+    (folder / "Zoë_00_trial.ipynb").write_bytes(check.content(solved))
+
+    def entered(content=None):
+        if content is not None:
+            (out / "manual.csv").write_bytes(content)
+        _, fresh = batch.grade(folder, out, [source], LIMITS)
+        (row,) = grades(out)
+        assert fresh == (content is None)
+        text = (out / "manual.csv").read_text("utf-8-sig")
+        return row | {"page": (out / row["feedback"]).read_text("utf-8"), "text": text}
+
+    return entered
+
+
+def test_points_entered_by_hand_are_merged_and_kept(entered):
+    row = entered()
     assert row["argue"] == "" and row["status"] == "to be graded by hand: argue"
-    table = out / "manual.csv"
-    text = table.read_text("utf-8-sig")
-    table.write_text(text.replace(",3,,", ",3,2.5,well argued"), "utf-8")
-    _, fresh = batch.grade(folder, out, [source], LIMITS)
-    (row,) = grades(out)
-    assert fresh == 0 and (row["argue"], row["total"], row["status"]) == ("2.5", "2.5", "graded")
-    assert "well argued" in (out / row["feedback"]).read_text("utf-8")
-    assert table.read_text("utf-8-sig") == text.replace(",3,,", ",3,2.5,well argued")
-    table.write_text(text.replace(",3,,", ",3,4,"), "utf-8")
-    with refuses(ValueError, got=("manual.csv", "ada", "argue", "'4'"), accepts=(0, 3)):
-        batch.grade(folder, out, [source], LIMITS)
+    filled = row["text"].replace(",3,,", ",3,2.5,well argued")
+    row = entered(filled.encode())
+    assert (row["argue"], row["total"], row["status"]) == ("2.5", "2.5", "graded")
+    assert "well argued" in row["page"] and row["text"] == filled
+    with refuses(ValueError, got=("manual.csv", "Zoë", "argue", "'4'"), accepts=(0, 3)):
+        entered(filled.replace("2.5", "4").encode())
+
+
+SAVED = {
+    "tabs, UTF-16": lambda text: text.replace(",", "\t").encode("utf-16"),
+    "semicolons, cp1252": lambda text: text.replace(",", ";").encode("cp1252"),
+    # What a spreadsheet does to other columns: formulas, dates, letters it lacks.
+    "rewritten": lambda text: text.replace("Zoë", "#NAME?").replace(",3,", ",03. Mai,").encode(),
+}
+
+
+@pytest.mark.parametrize("saved", SAVED.values(), ids=SAVED)
+def test_points_survive_a_spreadsheet(entered, saved):
+    filled = entered()["text"].replace(",3,,", ",3,2.5,für alle")
+    row = entered(saved(filled))
+    assert (row["argue"], row["status"]) == ("2.5", "graded")
+    assert "für alle" in row["page"] and row["text"].split() == filled.split()
+
+
+def test_an_answer_is_known_by_what_no_spreadsheet_takes_for_a_number_or_a_date(entered):
+    rows = list(csv.DictReader(entered()["text"].splitlines()))
+    assert rows[0]["answer"].isalpha() and not set(rows[0]["answer"]) & set("aeiou")
+
+
+def test_points_that_belong_to_no_answer_are_told(entered):
+    text = entered()["text"].replace(",3,,", ",3,2.5,")
+    key = text.split(",")[-4]
+    damaged = text.replace(key, "1.47307E+18").encode()
+    with refuses(ValueError, got=("manual.csv", "Zoë", "argue", "'1.47307E+18'"), remedy="delete"):
+        entered(damaged)
 
 
 def test_results_do_not_mix_with_submissions(source, tmp_path):

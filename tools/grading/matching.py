@@ -49,7 +49,7 @@ def read(content):
     if content.count(b"[") + content.count(b"{") > PARTS_LIMIT:
         raise UnreadableError(f"a notebook of more than {PARTS_LIMIT:,} parts")
     try:
-        tree = json.loads(content.decode("utf-8-sig"))
+        tree = json.loads(content)  # in UTF-8, 16 or 32
     except (ValueError, RecursionError) as error:
         raise UnreadableError(f"not a notebook but {_looks_like(content)}") from error
     if not isinstance(tree, dict) or not ({"cells", "worksheets"} & tree.keys()):
@@ -87,17 +87,24 @@ def _looks_like(content):
     start = content[:512].lstrip().lower()
     if not content.strip():
         return "an empty file"
+    if all(re.search(mark, content, re.MULTILINE) for mark in (b"^<{7} ", b"^={7}\r?$", b"^>{7} ")):
+        return "one with git's conflict marks (<<<<<<<): settle the conflict and hand it in again"
     for mark, name in (
         (b"%pdf", "a PDF"),
         (b"pk\x03\x04", "a ZIP archive"),
         (b"<!doctype html", "a web page"),
         (b"<html", "a web page"),
         (b"\x1f\x8b", "a compressed file"),
-        (b"{", "damaged JSON"),
     ):
         if start.startswith(mark):
             return name
-    return "something else"
+    if not start.startswith(b"{"):
+        return "something else"
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return "one in an old encoding: save it as UTF-8 and hand it in again"
+    return "damaged JSON"
 
 
 @dataclass

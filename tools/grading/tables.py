@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import os
+import re
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -43,74 +44,95 @@ def as_csv(rows, columns):
 class Manual:
     """The points that a person gives, kept in ``manual.csv`` from run to run.
 
-    A row is one answer to one task; its column ``answer`` is a hash of what the student wrote, so
-    that points never pass to an answer that was changed later.
+    A row is one answer to one task, known by its column ``answer`` alone: a hash of file, task and
+    what the student wrote, so that points never pass to an answer that was changed later. It is
+    made of letters, for a spreadsheet makes a number of ``1473074726e7`` and a date of ``1-2``.
 
     Parameters
     ----------
     path : path-like
-        A file that need not exist yet.
+        A file that need not exist yet. Comma, semicolon or tab separate its columns; what is not
+        in UTF-8 or UTF-16 is taken for Windows' code page 1252.
 
     Raises
     ------
     ValueError
-        A row has points that are no number between 0 and its maximum.
+        Columns are missing, or a row belongs to no answer, as its hash was rewritten.
     """
 
     COLUMNS = ("student", "assignment", "file", "task", "answer", "max", "points", "comment")
-    KEY = ("assignment", "file", "task", "answer")
+    LETTERS = str.maketrans("0123456789abcdef", "bcdfghjklmnpqrst")
 
     def __init__(self, path):
         self.path = Path(path)
         self.rows = {}
         if not self.path.exists():
             return
-        text = self.path.read_text(encoding="utf-8-sig")
-        separator = ";" if ";" in text.partition("\n")[0] else ","
-        reader = csv.DictReader(io.StringIO(text), delimiter=separator)
+        text = _decoded(self.path.read_bytes())
+        separator = next((sign for sign in ";\t" if sign in text.partition("\n")[0]), ",")
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
         missing = set(self.COLUMNS) - set(reader.fieldnames or [])
         if missing:
             raise ValueError(f"{self.path}: columns {sorted(missing)} are missing")
         for row in reader:
-            self._points(row)
-            self.rows[tuple(row[name] for name in self.KEY)] = row
-
-    def _points(self, row):
-        said = (row["points"] or "").strip().replace(",", ".")
-        if not said:
-            return None
-        try:
-            points = float(said)
-        except ValueError:
-            points = -1.0
-        if not 0 <= points <= float(row["max"]):
-            raise ValueError(
-                f"{self.path}: {row['student']}, {row['task']}: points are a number from 0 to "
-                f"{row['max']}, not {row['points']!r}"
-            )
-        return points
+            if not re.fullmatch("[b-t]{12}", row["answer"] or ""):
+                raise ValueError(
+                    f"{self.path}: {row['student']}, {row['task']}: the answer {row['answer']!r} "
+                    "is not the 12 letters that were written there, so that the row's points "
+                    f"{row['points']!r} belong to nothing; delete the row, grade again, and enter "
+                    "them in the row that appears"
+                )
+            self.rows[row["answer"]] = row
 
     def look_up(self, handed, task, entry):
-        """Points and comment of an answer; (None, "") until a person has entered them."""
-        answer = entry["answer"] or ""
+        """Points and comment of an answer; (None, "") until a person has entered them.
+
+        Raises
+        ------
+        ValueError
+            The points are no number from 0 to the task's maximum.
+        """
+        parts = (handed.source.name, handed.file, task, entry["answer"] or "")
+        digest = hashlib.sha256("\0".join(parts).encode("utf-8", "replace")).hexdigest()[:12]
         row = {
             "student": guarded(handed.student),
             "assignment": handed.source.name,
             "file": guarded(handed.file),
             "task": task,
-            "answer": hashlib.sha256(answer.encode("utf-8", "replace")).hexdigest()[:12],
+            "answer": digest.translate(self.LETTERS),
             "max": f"{entry['max']:g}",
-            "points": "",
-            "comment": "",
         }
-        row = self.rows.setdefault(tuple(row[name] for name in self.KEY), row)
-        return self._points(row), row["comment"] or ""
+        entered = self.rows.get(row["answer"], {})
+        # The other columns are for people: they are written anew, whatever became of them.
+        row |= {name: entered.get(name) or "" for name in ("points", "comment")}
+        self.rows[row["answer"]] = row
+        said = row["points"].strip().replace(",", ".")
+        try:
+            points = float(said) if said else None
+        except ValueError:
+            points = -1.0
+        if points is not None and not 0 <= points <= entry["max"]:
+            raise ValueError(
+                f"{self.path}: {row['student']}, {task}: points are a number from 0 to "
+                f"{row['max']}, not {row['points']!r}"
+            )
+        return points, row["comment"]
 
     def save(self):
         """Write the file, open rows first."""
         if self.rows:
             rows = sorted(self.rows.values(), key=lambda row: bool((row["points"] or "").strip()))
             write_atomically(self.path, as_csv(rows, self.COLUMNS), "utf-8-sig")
+
+
+def _decoded(content):
+    """The text of a CSV file, however a spreadsheet stored it."""
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return content.decode("utf-16")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("cp1252", "replace")
 
 
 def write(out, handed, results, manual, pages):
@@ -124,6 +146,15 @@ def write(out, handed, results, manual, pages):
     several = Counter((h.student, h.source and h.source.name) for h in handed)
     sources = {h.source.name: h.source for h in handed if h.source}
     tasks = [task.name for name in sorted(sources) for task in sources[name].tasks]
+    by_hand = (
+        (item, task, entry)
+        for item in handed
+        for task, entry in results[item.file]["tasks"].items()
+        if entry["manual"]
+    )
+    for item, task, entry in by_hand:  # all of them before a file is written: one may be refused
+        points, entry["comment"] = manual.look_up(item, task, entry)
+        entry["points"] = entry["points"] if points is None else points
     rows = []
     for item in handed:
         result = results[item.file]
@@ -135,11 +166,8 @@ def write(out, handed, results, manual, pages):
             remarks.insert(0, "this student handed in more than one file for this assignment")
         open_tasks = []
         for task, entry in result["tasks"].items():
-            if entry["manual"]:
-                points, entry["comment"] = manual.look_up(item, task, entry)
-                entry["points"] = entry["points"] if points is None else points
-                if entry["points"] is None:
-                    open_tasks.append(task)
+            if entry["manual"] and entry["points"] is None:
+                open_tasks.append(task)
             if entry["points"] is not None:
                 row[task] = f"{entry['points']:g}"
             failed = [t for t in entry["tests"] if not (t["passed"] or entry["empty"])]

@@ -82,6 +82,10 @@ def make_shell():
         def enable_gui(self, gui=None):
             """There is no window system."""
 
+        def enable_matplotlib(self, gui=None):
+            """Figures are drawn into memory, whichever window or widget is asked for."""
+            return super().enable_matplotlib("inline")
+
     config = Config()
     config.HistoryManager.enabled = False
     config.InteractiveShell.colors = "nocolor"
@@ -211,6 +215,7 @@ def main():
     import matplotlib
 
     matplotlib.use("agg")
+    matplotlib.use = lambda *_, **__: None  # a window that a cell asks for is not there
     import torch
 
     torch.set_num_threads(options["threads"])
