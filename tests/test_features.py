@@ -229,6 +229,20 @@ def test_grad_cam_works_behind_an_in_place_relu(images):
     assert all(m.inplace for m in theirs.features if isinstance(m, nn.ReLU))
 
 
+def test_a_batch_is_explained_as_its_images_are(net, images):
+    net.eval()
+    winners = net(images).argmax(1).tolist()
+    for attribution in (features.saliency, features.occlusion, features.grad_cam):
+        for options in ({}, {"target": 2}, {"target": [0, 4, 1]}, {"unit": ("conv2_2", 4)}):
+            together = attribution(net, images, **options)
+            for n, alone in enumerate(together):
+                one = options
+                if "unit" not in options:
+                    target = options.get("target", winners)
+                    one = {"target": target if isinstance(target, int) else target[n]}
+                torch.testing.assert_close(alone, attribution(net, images[n], **one))
+
+
 def test_attribution_errors(net, images):
     for attribution in (features.saliency, features.occlusion, features.grad_cam):
         with refuses(ValueError, got=("target", 5), accepts=(0, 4)):
@@ -241,8 +255,8 @@ def test_attribution_errors(net, images):
             attribution(net, images[0], unit=("conv2_1", 8))
         with refuses(ValueError, got="conv7_1", accepts=("conv1_1", "fc4")):
             attribution(net, images[0], unit=("conv7_1", 0))
-        with refuses(ValueError, got="(3, 3, 32, 32)", accepts="(3, H, W)"):
-            attribution(net, images, 1)
+        with refuses(ValueError, got="[0, 1]", accepts="3 images"):
+            attribution(net, images, [0, 1])
     with refuses(ValueError, got=("stride=9", "window=4"), accepts=32):
         features.occlusion(net, images[0], window=4, stride=9)
     with refuses(ValueError, got=("grad_cam", "fc3"), accepts="net.features"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import pandas as pd
 import torch
@@ -75,7 +76,7 @@ def anatomy(net_or_name: VGG | Config | str, image_size: int | None = None) -> p
     net = _built(net_or_name, image_size)
     names = net.layer_names
     modules = [net.get_submodule(path) for path in names.values()]
-    shape: tuple[int, ...] = (3, net.image_size, net.image_size)
+    shape: tuple[int, ...] = (net.in_channels, net.image_size, net.image_size)
     windows: list[tuple[int, int]] = []  # (kernel, stride) of the layers so far
     rows = []
 
@@ -94,14 +95,16 @@ def anatomy(net_or_name: VGG | Config | str, image_size: int | None = None) -> p
         )
 
     add("input", kept=FP32 * math.prod(shape))
+    module: Any
     for name, module, following in zip(names, modules, [*modules[1:], None], strict=True):
         extra = 0  # bytes kept besides the output
         if isinstance(module, nn.Conv2d):
             windows.append((module.kernel_size[0], 1))
             shape = (module.out_channels, *shape[1:])  # padded: height and width stay
         elif isinstance(module, nn.MaxPool2d):
-            windows.append((module.kernel_size, module.stride))
-            shape = (shape[0], *(side // module.stride for side in shape[1:]))
+            pool: Any = module  # torch's own type allows pairs, too
+            windows.append((pool.kernel_size, pool.stride))
+            shape = (shape[0], *(side // pool.stride for side in shape[1:]))
             extra = INT64 * math.prod(shape)
         elif isinstance(module, nn.LocalResponseNorm):
             channels, height, width = shape

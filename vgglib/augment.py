@@ -8,7 +8,6 @@ live on the device.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from numbers import Integral
 
@@ -16,6 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.transforms import v2
+
+from . import checks
+from .pictures import rgb
 
 #: Eigenvalues and eigenvectors (columns) of the RGB covariance of ImageNet's training pixels in
 #: [0, 1], as published with fb.resnet.torch and used by most ImageNet code since.
@@ -32,22 +34,22 @@ def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float] | None
 
     Parameters
     ----------
-    images : Tensor, (..., 3, H, W)
+    images : Tensor, (..., C, H, W)
         Pixels in 0–255, of any dtype.
-    mean, std : three floats
+    mean, std : a float a channel
         Per channel, in 0–255 units; without ``std`` the pixels keep their scale, as in the paper.
 
     Returns
     -------
-    Tensor, (..., 3, H, W), floating point
+    Tensor, (..., C, H, W), floating point
     """
     images = images if images.is_floating_point() else images.float()
-    shape = (3, 1, 1)
-    images = images - torch.as_tensor(mean, device=images.device, dtype=images.dtype).view(shape)
-    if std is not None:
-        std = torch.as_tensor(std, device=images.device, dtype=images.dtype).view(shape)
-        images = images / std
-    return images
+
+    def column(values):
+        return torch.as_tensor(values, device=images.device, dtype=images.dtype).view(-1, 1, 1)
+
+    images = images - column(mean)
+    return images if std is None else images.div_(column(std))
 
 
 def rgb_pca(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -137,7 +139,7 @@ def training_crop(
     Returns
     -------
     torchvision.transforms.v2.Compose
-        PIL image (or uint8 tensor) → float tensor (3, crop, crop).
+        PIL image of any mode (or uint8 tensor) → float tensor (3, crop, crop).
 
     Raises
     ------
@@ -146,7 +148,7 @@ def training_crop(
     """
     low, high = _check_scale(scale, crop)
     resize = v2.RandomShortestSize(list(range(low, high + 1))) if high > low else v2.Resize(low)
-    steps = [resize, v2.RandomCrop(int(crop))]
+    steps = [rgb, resize, v2.RandomCrop(int(crop))]
     if flip:
         steps.append(v2.RandomHorizontalFlip())
     steps += _to_pixels()
@@ -168,7 +170,7 @@ def centre_crop(
     Parameters, result and errors as for :func:`training_crop`.
     """
     scale, _ = _check_scale(scale, crop)
-    steps = [v2.Resize(scale), v2.CenterCrop(int(crop)), *_to_pixels()]
+    steps = [rgb, v2.Resize(scale), v2.CenterCrop(int(crop)), *_to_pixels()]
     return v2.Compose([*steps, _normalising(mean, std)])
 
 
@@ -211,8 +213,8 @@ def batch_crops(
     ValueError
         If the images are not square, or too small for the crop.
     """
-    if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
-        raise ValueError(f"batch_crops takes square images (N, 3, H, H), got {tuple(images.shape)}")
+    if images.ndim != 4 or images.shape[2] != images.shape[3]:
+        raise ValueError(f"batch_crops takes square images (N, C, H, H), got {tuple(images.shape)}")
     count, side, device = len(images), images.shape[-1], images.device
     low, high = (side, side) if scale is None else _check_scale(scale, size)
     if low + 2 * pad < size:
@@ -227,17 +229,58 @@ def batch_crops(
     rescaled = low + torch.floor(uniform(count) * (high - low + 1))  # (N,), S of each image
     room = rescaled + 2 * pad - size
     offset = torch.floor(uniform(2, count) * (room + 1)) - pad  # (2, N), in rescaled pixels
+    mirrored = uniform(count) < 0.5 if flip else None
+    if low == high == side:  # nothing to resample: each crop is a window of its padded image
+        windows = F.pad(images, (pad,) * 4).unfold(2, size, 1).unfold(3, size, 1)
+        top, left = (offset + pad).long()
+        crops = windows[torch.arange(count, device=device), :, top, left]  # (N, 3, size, size)
+        if flip:
+            crops = torch.where(mirrored[:, None, None, None], crops.flip(3), crops)
+        return crops.float()
     # Where each pixel centre of the crop lies in the source, from −1 to 1 as grid_sample counts.
     pixel = torch.arange(size, device=device) + 0.5  # (size,)
     place = (pixel + offset[..., None]) / rescaled[:, None] * 2 - 1  # (2, N, size)
     rows, columns = place
     if flip:
-        mirrored = uniform(count) < 0.5
         columns = torch.where(mirrored[:, None], columns.flip(1), columns)
     grid = torch.stack(
         [columns[:, None, :].expand(-1, size, -1), rows[:, :, None].expand(-1, -1, size)], dim=-1
     )  # (N, size, size, 2)
     return F.grid_sample(images.float(), grid, mode="bilinear", align_corners=False)
+
+
+def cutout(
+    images: Tensor, side: int, fill: Tensor, *, generator: torch.Generator | None = None
+) -> Tensor:
+    """Cover a random square of each image (DeVries & Taylor, 2017); not in the paper.
+
+    Parameters
+    ----------
+    images : Tensor, (N, C, H, W)
+    side : int
+        Of the square in pixels. Its centre is drawn from the whole image, so that part of it may
+        lie outside.
+    fill : Tensor, (C,)
+        Colour of the square.
+    generator : torch.Generator, optional
+        On the device of the images.
+
+    Returns
+    -------
+    Tensor, (N, C, H, W)
+    """
+    height, width = images.shape[2:]
+    draw = torch.rand(2, len(images), 1, generator=generator, device=images.device)
+    rows, columns = (
+        # From −side/2 to side/2 around the centre: exactly `side` pixels where all lie inside.
+        ((torch.arange(length, device=images.device) - (place * length).floor()) + side // 2)
+        .div(side)
+        .floor()
+        == 0
+        for place, length in zip(draw, (height, width), strict=True)
+    )  # (N, H), (N, W)
+    covered = (rows[:, :, None] & columns[:, None, :])[:, None]  # (N, 1, H, W)
+    return torch.where(covered, fill.to(images).view(-1, 1, 1), images)
 
 
 def _check_scale(scale: int | tuple[int, int], crop: int) -> tuple[int, int]:
@@ -252,16 +295,8 @@ def _check_scale(scale: int | tuple[int, int], crop: int) -> tuple[int, int]:
 
 
 def _normalising(mean: Sequence[float], std: Sequence[float] | None) -> v2.Normalize:
-    values = {"mean": mean, "std": (1.0, 1.0, 1.0) if std is None else std}
-    for name, three in values.items():
-        try:
-            fine = len(three) == 3 and all(math.isfinite(value) for value in three)
-        except (TypeError, ValueError):
-            fine = False
-        if not fine or (name == "std" and min(three) <= 0):
-            wanted = "3 positive numbers or None" if name == "std" else "3 numbers"
-            raise ValueError(f"{name} must be {wanted}, one a channel, got {three!r}")
-    return v2.Normalize(list(values["mean"]), list(values["std"]))
+    std = (1.0,) * 3 if std is None else checks.channels("std", std, 3, positive=True)
+    return v2.Normalize(list(checks.channels("mean", mean, 3)), list(std))
 
 
 def _to_pixels() -> list[nn.Module]:

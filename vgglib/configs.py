@@ -9,7 +9,10 @@ stage come two hidden fully connected layers and the classifier.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from types import MappingProxyType
+
+from . import checks
 
 
 @dataclass(frozen=True)
@@ -28,9 +31,8 @@ class Conv:
     kernel: int = 3
 
     def __post_init__(self):
-        if not isinstance(self.channels, int) or self.channels < 1:
-            raise ValueError(f"Conv: channels must be a positive integer, got {self.channels!r}")
-        if not isinstance(self.kernel, int) or self.kernel < 1 or self.kernel % 2 == 0:
+        object.__setattr__(self, "channels", checks.whole("Conv: channels", self.channels))
+        if not isinstance(self.kernel, Integral) or self.kernel < 1 or self.kernel % 2 == 0:
             raise ValueError(
                 f"Conv: kernel must be a positive odd integer (1, 3, 5, …), got {self.kernel!r}; "
                 "an even kernel has no padding that keeps the image size"
@@ -112,7 +114,7 @@ class Config:
                         "put it after a Conv(…)"
                     )
         if not isinstance(self.hidden, tuple) or any(
-            not isinstance(units, int) or units < 1 for units in self.hidden
+            not isinstance(units, Integral) or units < 1 for units in self.hidden
         ):
             raise ValueError(
                 f"Config {self.name!r}: hidden must be a tuple of positive integers such as "

@@ -6,9 +6,9 @@ He's. The paper's other answer is :func:`vgglib.pre_initialise`.
 
 from __future__ import annotations
 
-from numbers import Real
-
 from torch import nn
+
+from . import checks
 
 SCHEMES = ("normal", "xavier", "he")
 
@@ -37,10 +37,8 @@ def initialise(model: nn.Module, scheme: str, std: float = 0.01) -> nn.Module:
     ValueError
         For an unknown scheme or a std that is not positive.
     """
-    if scheme not in SCHEMES:
-        raise ValueError(f"unknown scheme {scheme!r}; accepted are {', '.join(SCHEMES)}")
-    if not isinstance(std, Real) or not 0 < std < float("inf"):
-        raise ValueError(f"std must be a positive number such as 0.01, got {std!r}")
+    checks.choice("scheme", scheme, SCHEMES)
+    std = checks.real("std", std, "(0, ∞)", such_as="0.01")
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             if scheme == "normal":
@@ -54,4 +52,6 @@ def initialise(model: nn.Module, scheme: str, std: float = 0.01) -> nn.Module:
         elif isinstance(module, nn.BatchNorm2d):
             module.reset_parameters()
             module.reset_running_stats()
+    if getattr(model, "pixels", None) is not None:
+        model.pixels = model.classes = None  # of the weights that are gone
     return model

@@ -6,18 +6,33 @@ One class and one builder for every column of Table 1 (§2.1–2.2, chapter 1). 
 
 from __future__ import annotations
 
+import copy
 import math
 import os
-import pickle
 from collections.abc import Mapping
-from numbers import Real
-from pathlib import Path
+from enum import Enum
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.transforms import v2
 
-from .configs import ALIASES, CONFIGS, LRN, Config, resolve
+from . import checks
+from .augment import centre_crop
+from .configs import LRN, Config, resolve
 from .initialise import initialise
+from .pixels import Pixels, pixels_of
+from .weights import KEY, load_weights
+
+
+class ResponseNorm(nn.LocalResponseNorm):
+    """Local response normalisation in 32 bits: torch has no kernel for bf16 on a CPU."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Maps (N, C, H, W) of any precision, and the same shape and precision back."""
+        wide = maps if maps.dtype == torch.float64 else maps.float()
+        normed = F.local_response_norm(wide, self.size, self.alpha, self.beta, self.k)
+        return normed.to(maps.dtype)
 
 
 class VGG(nn.Module):
@@ -25,6 +40,19 @@ class VGG(nn.Module):
 
     Build one with :func:`vgg`. The modules are ``features`` (convolutions, ReLUs, pools) and
     ``classifier`` (fully connected layers, ReLUs, dropout), numbered as in torchvision.
+
+    Attributes
+    ----------
+    layer_names : dict of str to str
+        Names as the literature writes them → names of the modules: ``"conv3_2"`` is the second
+        convolution of stage 3; ``"relu3_2"``, ``"pool3"``, ``"fc6"`` (numbered after the stages)
+        and so on follow the same scheme.
+    pixels : Pixels or None
+        How images are normalised for the weights that the net holds; training and
+        :func:`~vgglib.load_weights` set it, it travels with the ``state_dict``, and what is given
+        no ``mean`` and ``std`` takes it.
+    classes : tuple of str or None
+        Name of each class, if the weights came with them.
 
     Parameters
     ----------
@@ -41,6 +69,8 @@ class VGG(nn.Module):
         Batch normalisation between each convolution and its ReLU. Not in the paper.
     dropout : float
         Probability with which a unit of a hidden FC layer is zeroed in training (§3.1: 0.5).
+    in_channels : int
+        Channels of an image: 3 for colours.
 
     Raises
     ------
@@ -57,24 +87,26 @@ class VGG(nn.Module):
         width: float = 1.0,
         batch_norm: bool = False,
         dropout: float = 0.5,
+        in_channels: int = 3,
     ):
         super().__init__()
         if not isinstance(config, Config):
             raise TypeError(f"VGG takes a Config, got {config!r}; vgg(…) takes names as well")
         smallest = 2 ** len(config.stages)
-        if not isinstance(image_size, int) or image_size < smallest:
-            raise ValueError(
-                f"image_size must be an integer of at least {smallest} (each of the "
-                f"{len(config.stages)} stages halves the image), got {image_size!r}"
-            )
-        if not isinstance(num_classes, int) or isinstance(num_classes, bool) or num_classes < 1:
-            raise ValueError(f"num_classes must be a positive integer, got {num_classes!r}")
-        if not isinstance(width, Real) or not 0 < width < math.inf:
-            raise ValueError(f"width must be a positive number such as 0.25 or 1.0, got {width!r}")
-        if not isinstance(dropout, Real) or not 0 <= dropout < 1:
-            raise ValueError(f"dropout must be a number in [0, 1), got {dropout!r}")
-        self.config, self.num_classes, self.image_size = config, num_classes, image_size
-        self.width, self.batch_norm = width, batch_norm
+        try:
+            self.image_size = checks.whole("image_size", image_size, smallest)
+        except ValueError as error:
+            halves = f"each of the {len(config.stages)} stages halves the image"
+            raise ValueError(f"{error} ({halves})") from None
+        self.num_classes = checks.whole("num_classes", num_classes)
+        self.in_channels = checks.whole("in_channels", in_channels)
+        self.width = checks.real("width", width, "(0, ∞)", such_as="0.25 or 1.0")
+        dropout = checks.real("dropout", dropout, "[0, 1)")
+        self.config, self.batch_norm = config, bool(batch_norm)
+        self.pixels: Pixels | None = None
+        self.classes: tuple[str, ...] | None = None
+        self.layer_names: dict[str, str] = {}
+        self.training_data: dict = {}  # of the stand-in
 
         def scaled(units: int) -> int:
             return max(1, round(min(units * width, 2**62)))
@@ -87,45 +119,56 @@ class VGG(nn.Module):
                     f"num_classes={num_classes}"
                 )
 
-        layers: list[nn.Module] = []
-        channels = 3
-        for stage in config.stages:
+        def add(part: nn.Sequential, name: str, layer: nn.Module) -> None:
+            path = "features" if part is features else "classifier"
+            self.layer_names[name] = f"{path}.{len(part)}"
+            part.append(layer)
+
+        features, classifier = nn.Sequential(), nn.Sequential()
+        channels = in_channels
+        for number, stage in enumerate(config.stages, start=1):
+            position = 0
             for layer in stage:
                 if isinstance(layer, LRN):
-                    layers.append(
-                        nn.LocalResponseNorm(layer.size, layer.torch_alpha, layer.beta, layer.k)
-                    )
+                    norm = ResponseNorm(layer.size, layer.torch_alpha, layer.beta, layer.k)
+                    add(features, f"lrn{number}_{position}", norm)
                     continue
-                out = scaled(layer.channels)
+                position += 1
+                out, here = scaled(layer.channels), f"{number}_{position}"
                 check_weights(out, channels, layer.kernel, layer.kernel)
-                layers.append(nn.Conv2d(channels, out, layer.kernel, padding=layer.kernel // 2))
+                convolution = nn.Conv2d(channels, out, layer.kernel, padding=layer.kernel // 2)
+                add(features, f"conv{here}", convolution)
                 if batch_norm:
-                    layers.append(nn.BatchNorm2d(out))
+                    add(features, f"bn{here}", nn.BatchNorm2d(out))
                 # Not in place: an in-place ReLU overwrites the convolution's output, and whoever
                 # looks at "the conv layer's feature map" sees rectified values without knowing it.
-                layers.append(nn.ReLU())
+                add(features, f"relu{here}", nn.ReLU())
                 channels = out
-            layers.append(nn.MaxPool2d(2, stride=2))
-        self.features = nn.Sequential(*layers)
+            add(features, f"pool{number}", nn.MaxPool2d(2, stride=2))
 
         # The classifier takes the last map as it is: 512 × 7 × 7 = 25,088 values at 224 px, 512 at
         # 32 px. (torchvision averages or repeats it to 7 × 7 whatever the image, so that at 32 px
         # fc6 sees each value 49 times.)
-        units = channels * (image_size // smallest) ** 2
-        layers = []
-        for hidden in map(scaled, config.hidden):
-            check_weights(hidden, units)
-            layers += [nn.Linear(units, hidden), nn.ReLU(), nn.Dropout(dropout)]
-            units = hidden
+        units = channels * (self.image_size // smallest) ** 2
+        for number, wide in enumerate(map(scaled, config.hidden), start=len(config.stages) + 1):
+            check_weights(wide, units)
+            add(classifier, f"fc{number}", nn.Linear(units, wide))
+            add(classifier, f"relu{number}", nn.ReLU())
+            add(classifier, f"dropout{number}", nn.Dropout(dropout))
+            units = wide
         check_weights(num_classes, units)
-        self.classifier = nn.Sequential(*layers, nn.Linear(units, num_classes))
+        last = len(config.stages) + len(config.hidden) + 1
+        add(classifier, f"fc{last}", nn.Linear(units, self.num_classes))
+        self.features, self.classifier = features, classifier
+        # Not in forward, where it would keep torch.fx and TorchScript from reading the net.
+        self.register_forward_pre_hook(_check_images)
 
     def forward(self, images: Tensor) -> Tensor:
         """Class scores before the soft-max.
 
         Parameters
         ----------
-        images : Tensor, (N, 3, image_size, image_size)
+        images : Tensor, (N, in_channels, image_size, image_size)
             Normalised images.
 
         Returns
@@ -137,52 +180,70 @@ class VGG(nn.Module):
         ValueError
             If the images have another shape.
         """
-        expected = (3, self.image_size, self.image_size)
-        if images.ndim != 4 or tuple(images.shape[1:]) != expected:
-            raise ValueError(
-                f"this net takes images of shape (N, {', '.join(map(str, expected))}), got "
-                f"{tuple(images.shape)}; resize the images or build the net with image_size=…"
-            )
         x = self.features(images)  # (N, 512, 7, 7) at 224 px and width 1
         x = torch.flatten(x, 1)  # (N, 25088)
         return self.classifier(x)  # (N, num_classes)
 
-    @property
-    def layer_names(self) -> dict[str, str]:
-        """Names as the literature writes them → names of the modules.
+    def transforms(self, image_size: int | None = None) -> v2.Compose:
+        """How a picture becomes what this net takes: the transform of torchvision for it.
 
-        ``"conv3_2"`` is the second convolution of stage 3; ``"relu3_2"``, ``"pool3"``, ``"fc6"``
-        (numbered after the stages) and so on follow the same scheme.
+        Parameters
+        ----------
+        image_size : int, optional
+            Side of the centre crop in pixels, the net's own by default; the shorter side is
+            rescaled to 256/224 of it first.
+
+        Returns
+        -------
+        torchvision.transforms.v2.Compose
+            PIL image (or uint8 tensor) → Tensor (3, image_size, image_size).
+
+        Raises
+        ------
+        ValueError
+            If the net knows no ``pixels``.
         """
-        names, index = {}, 0
-        modules = list(self.features)
-        for number, stage in enumerate(self.config.stages, start=1):
-            position = 0
-            for layer in stage:
-                if isinstance(layer, LRN):
-                    names[f"lrn{number}_{position}"] = f"features.{index}"
-                    index += 1
-                    continue
-                position += 1
-                names[f"conv{number}_{position}"] = f"features.{index}"
-                index += 1
-                if isinstance(modules[index], nn.BatchNorm2d):
-                    names[f"bn{number}_{position}"] = f"features.{index}"
-                    index += 1
-                names[f"relu{number}_{position}"] = f"features.{index}"
-                index += 1
-            names[f"pool{number}"] = f"features.{index}"
-            index += 1
-        fc = len(self.config.stages)
-        for index, module in enumerate(self.classifier):
-            if isinstance(module, nn.Linear):
-                fc += 1
-                names[f"fc{fc}"] = f"classifier.{index}"
-            elif isinstance(module, nn.ReLU):
-                names[f"relu{fc}"] = f"classifier.{index}"
-            else:
-                names[f"dropout{fc}"] = f"classifier.{index}"
-        return names
+        known = pixels_of(self)
+        size = self.image_size if image_size is None else checks.whole("image_size", image_size)
+        return centre_crop(round(size * 256 / 224), size, mean=known.mean, std=known.std)
+
+    def reset_classifier(self, num_classes: int) -> VGG:
+        """Put a new last layer in the place of the old one, for other classes.
+
+        Parameters
+        ----------
+        num_classes : int
+            Length of the output; 0 is refused: ``net.features`` gives what lies before.
+
+        Returns
+        -------
+        VGG
+            The net; the new layer's weights are drawn by Xavier's scheme, its biases are 0.
+        """
+        old = self.classifier[-1]
+        self.num_classes, self.classes = checks.whole("num_classes", num_classes), None
+        new = nn.Linear(old.in_features, self.num_classes).to(old.weight)
+        self.classifier[-1] = initialise(new, "xavier")
+        return self
+
+    def state_dict(self, *args, **options):
+        """As in torch; its metadata say how images are normalised and what the classes are."""
+        state = super().state_dict(*args, **options)
+        if self.pixels is not None:
+            about = state._metadata[options.get("prefix", "")[:-1]]
+            about[KEY] = self.pixels.to_json(self.classes)
+        return state
+
+    def _load_from_state_dict(self, state_dict, prefix, local_metadata, *rest) -> None:
+        if KEY in local_metadata:
+            self.pixels, self.classes = Pixels.from_json(local_metadata[KEY])
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
+
+    def __prepare_scriptable__(self) -> VGG:
+        """What ``torch.jit.script`` reads: TorchScript has no words for the check of the images."""
+        plain = copy.copy(self)
+        plain._forward_pre_hooks = type(self._forward_pre_hooks)()
+        return plain
 
     def extra_repr(self) -> str:
         return (
@@ -199,8 +260,10 @@ def vgg(
     width: float = 1.0,
     batch_norm: bool = False,
     dropout: float = 0.5,
+    in_channels: int = 3,
     init: str | None = "xavier",
-    weights: str | os.PathLike | None = None,
+    weights: str | os.PathLike | Enum | Mapping[str, Tensor] | None = None,
+    head: str = "load",
 ) -> VGG:
     """Build one of the paper's networks, or one of your own.
 
@@ -209,15 +272,20 @@ def vgg(
     name : str or Config
         A column of Table 1 (``"A"``, ``"A-LRN"``, ``"B"`` … ``"E"``), torchvision's name for it
         (``"vgg16"``, ``"vgg16_bn"``), or a :class:`~vgglib.Config` of your own.
-    num_classes, image_size, width, batch_norm, dropout
+    num_classes, image_size, width, batch_norm, dropout, in_channels
         See :class:`VGG`.
     init : {"xavier", "he", "normal", None}
         Scheme of :func:`~vgglib.initialise`; ``None`` leaves PyTorch's default. Xavier is what the
         authors recommend in hindsight (§3.1).
-    weights : str or path, optional
+    weights : str, path, enum or mapping, optional
         ``"IMAGENET1K_V1"`` (trained by torchvision) or ``"IMAGENET1K_FEATURES"`` (net D, the
-        paper's own convolutions; the classifier keeps its initialisation), fetched by torchvision
-        with their checksum; or a ``.pth`` or ``.safetensors`` file with weights of this very net.
+        paper's own convolutions; the classifier keeps its initialisation), also by their full
+        names in torchvision and timm (``"VGG16_Weights.IMAGENET1K_V1"``, ``"vgg16.tv_in1k"``),
+        fetched by torchvision with their checksum; the folder or a checkpoint of a run; a ``.pth``
+        or ``.safetensors`` file with weights of this very net; or a ``state_dict``.
+    head : {"load", "new"}
+        ``"new"``: the last layer keeps its initialisation, so that ``num_classes`` may be another
+        than that of the weights.
 
     Returns
     -------
@@ -240,145 +308,20 @@ def vgg(
         width=width,
         batch_norm=batch_norm,
         dropout=dropout,
+        in_channels=in_channels,
     )
     if init is not None:
         initialise(net, init)
     if weights is not None:
-        load_weights(net, weights)
+        load_weights(net, weights, head=head)
     return net
 
 
-def load_weights(model: VGG, weights: str | os.PathLike | Mapping[str, Tensor]) -> VGG:
-    """Load weights into a network, in place; either all of them fit or nothing is changed.
-
-    Parameters
-    ----------
-    model : VGG
-    weights : str, path or mapping
-        As ``weights`` of :func:`vgg`, or a ``state_dict``.
-
-    Returns
-    -------
-    VGG
-        The same model.
-
-    Raises
-    ------
-    ValueError
-        If names or shapes differ from the model's (the first differences are listed), a value is
-        not finite, torchvision has no such weights for this net, or the file can not be read as
-        weights. Files are never unpickled into code.
-    FileNotFoundError
-        If the path does not exist.
-    OSError
-        If torchvision's weights can not be fetched.
-    """
-    parts = ("features", "classifier")
-    if isinstance(weights, Mapping):
-        state, source = weights, "the given state_dict"
-    elif str(weights).upper() in ("IMAGENET1K_V1", "IMAGENET1K_FEATURES"):
-        source = str(weights).upper()
-        parts = ("features",) if source.endswith("FEATURES") else parts
-        state = _torchvision_weights(model, source, parts)
-    else:
-        state, source = _read(Path(weights)), f"{weights}"
-    state = _fitting(model, state, source, parts)
-    broken = [k for k, v in state.items() if not torch.isfinite(v).all()]
-    if broken:
-        raise ValueError(f"{source} holds values that are not finite in {', '.join(broken[:3])}")
-    model.load_state_dict(state, strict=len(parts) == 2)
-    return model
-
-
-def _fitting(
-    model: VGG, state: Mapping[str, Tensor], source: str, parts: tuple[str, ...]
-) -> dict[str, Tensor]:
-    """What ``state`` holds for these parts of the model, if names and shapes are the model's."""
-    own = {k: v for k, v in model.state_dict().items() if k.split(".")[0] in parts}
-    given = {k: v for k, v in state.items() if k.split(".")[0] in parts or len(parts) == 2}
-    foreign = [k for k, v in given.items() if not isinstance(v, Tensor)]
-    if foreign:
+def _check_images(net: VGG, inputs: tuple[Tensor, ...]) -> None:
+    """Raise a ValueError that says what the net takes, before torch's own about some product."""
+    expected = (net.in_channels, net.image_size, net.image_size)
+    if inputs and (inputs[0].ndim != 4 or tuple(inputs[0].shape[1:]) != expected):
         raise ValueError(
-            f"{source} holds {foreign[0]!r} of type {type(given[foreign[0]]).__name__} where a "
-            "state_dict has tensors; a checkpoint often holds the state_dict under a key of its "
-            "own: give load_weights that part"
+            f"this net takes images of shape (N, {', '.join(map(str, expected))}), got "
+            f"{tuple(inputs[0].shape)}; resize the images or build the net with image_size=…"
         )
-    wrong = [f"{k} is missing" for k in own if k not in given]
-    wrong += [f"{k} has no place in the net" for k in given if k not in own]
-    wrong += [
-        f"{k} has shape {tuple(given[k].shape)} where the net has {tuple(own[k].shape)}"
-        for k in own
-        if k in given and given[k].shape != own[k].shape
-    ]
-    if wrong:
-        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise ValueError(
-            f"{source} holds weights of another net than {model.config.name} "
-            f"(image_size={model.image_size}, width={model.width}, "
-            f"num_classes={model.num_classes}, batch_norm={model.batch_norm}): "
-            f"{'; '.join(wrong[:3])}{more}. Build the net that the weights were trained in."
-        )
-    return given
-
-
-def _torchvision_weights(model: VGG, name: str, parts: tuple[str, ...]) -> Mapping[str, Tensor]:
-    """torchvision's state_dict for the net that ``model`` is, checked against its hash."""
-    from torchvision.models import get_model, get_model_weights
-
-    alias = {letter: alias for alias, letter in ALIASES.items()}.get(model.config.name)
-    if alias is None or model.config != CONFIGS[model.config.name]:
-        net = model.config.name
-        if alias is not None:
-            net = f"a Config that is called {net} and differs from CONFIGS[{net!r}]"
-        raise ValueError(
-            f"torchvision has no weights for {net}; it has them for "
-            f"{', '.join(f'{letter} ({alias})' for alias, letter in ALIASES.items())}"
-        )
-    alias += "_bn" if model.batch_norm else ""
-    offered = get_model_weights(alias)
-    if name not in offered.__members__:
-        raise ValueError(
-            f"torchvision has no {name} for {alias}; it has {', '.join(offered.__members__)}"
-        )
-    with torch.device("meta"):  # does it fit? Better known before half a gigabyte is fetched
-        _fitting(model, get_model(alias).state_dict(), name, parts)
-    options = {"map_location": "cpu", "weights_only": True}
-    try:
-        return offered[name].get_state_dict(progress=True, check_hash=True, **options)
-    except (OSError, RuntimeError) as error:
-        raise OSError(
-            f"{name} of {alias} can not be had from {offered[name].url}: {error}. Put the file "
-            f"into {Path(torch.hub.get_dir(), 'checkpoints')} by other means, or go on without"
-        ) from error
-
-
-def _read(path: Path) -> Mapping[str, Tensor]:
-    """Tensors by name from a .safetensors file or a torch file, without unpickling code."""
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"no weights at {path}; accepted are IMAGENET1K_V1, IMAGENET1K_FEATURES, "
-            "or the path of a .pth or .safetensors file"
-        )
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        # torch's own message advises to load without the check, which may run the file's code.
-        raise ValueError(
-            f"{path} can not be read as weights: it is damaged, or holds Python objects besides "
-            "tensors, which could run code when loaded; accepted is torch.save(net.state_dict(), …)"
-        ) from error
-    except Exception as error:
-        raise ValueError(
-            f"{path} can not be read as weights, it is damaged or not what torch.save(…) or "
-            f"safetensors.torch.save_file(…) wrote: {error!r}"
-        ) from error
-    if not isinstance(state, Mapping):
-        raise ValueError(
-            f"{path} holds no state_dict (names → tensors) but {type(state).__name__}; "
-            "torch.save(net.state_dict(), …) writes one"
-        )
-    return state

@@ -14,6 +14,7 @@ from safetensors import safe_open
 
 from .configs import Config, Conv
 from .model import VGG, vgg
+from .pixels import Pixels
 
 #: 32-64-128 channels, two convolutions a stage, one linear layer on the last 4×4 map.
 STANDIN = Config("stand-in", tuple((Conv(n), Conv(n)) for n in (32, 64, 128)), hidden=())
@@ -26,9 +27,8 @@ def standin() -> VGG:
     Returns
     -------
     VGG
-        For images (N, 3, 32, 32), ten classes, batch norm. Its attribute ``training_data`` holds
-        ``mean`` and ``std`` (0–255 units, what its inputs are normalised with), ``classes`` and
-        ``test_accuracy``.
+        For images (N, 3, 32, 32), ten classes, batch norm; it knows its ``pixels`` and
+        ``classes``. Its attribute ``training_data`` holds them too, and its ``test_accuracy``.
     """
     net = vgg(STANDIN, num_classes=10, image_size=32, batch_norm=True, init=None)
     with safe_open(WEIGHTS, framework="pt") as file:
@@ -40,4 +40,6 @@ def standin() -> VGG:
             for name, own in net.state_dict().items()
         }
     )
+    known = net.training_data
+    net.pixels, net.classes = Pixels(known["mean"], known["std"]), tuple(known["classes"])
     return net.eval()

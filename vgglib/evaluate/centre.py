@@ -10,39 +10,43 @@ from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
-from PIL import Image
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
-from ..augment import centre_crop, normalise
+from ..augment import centre_crop
 from ..data import ImageSet
-from ..model import VGG
+from ..devices import sum_dtype
+from ..pictures import read_image
+from ..pixels import Pixels, pixels_of
 from ..precision import autocast
 
 
 @torch.no_grad()
 def evaluate(
-    model: VGG,
+    model: nn.Module,
     split: ImageSet | Dataset,
-    mean: Sequence[float],
+    mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     *,
     batch_size: int = 500,
     precision: str = "fp32",
     workers: int = 0,
     mirror: bool = False,
+    image_size: int | None = None,
 ) -> dict[str, float]:
     """Loss and accuracy over a set of images, on the device where the model is.
 
     Parameters
     ----------
-    model : VGG
+    model : nn.Module
+        A VGG, or any net that maps (N, C, H, W) to class scores (N, classes).
         Put into evaluation mode for the test and back afterwards.
     split : ImageSet or Dataset
         In-memory images of the net's size, or a dataset of (PIL image, class), from which a centre
         crop is taken after rescaling the shorter side to 256/224 of the net's size.
-    mean, std : three floats
-        The normalisation the net was trained with, in 0–255 units: ``recipe.normalisation(data)``.
+    mean, std : a float a channel, optional
+        The normalisation of the images, in 0–255 units; the net's own (``net.pixels``) if it is
+        left out.
     batch_size : int
     precision : {"fp32", "bf16", "auto"}
     workers : int
@@ -50,6 +54,8 @@ def evaluate(
     mirror : bool
         Average the class probabilities of each image and of its mirror image, as the paper does
         (§3.2).
+    image_size : int, optional
+        Side in pixels of the centre crop; the net's own, or 224 for a net that names none.
 
     Returns
     -------
@@ -60,23 +66,28 @@ def evaluate(
     Raises
     ------
     ValueError
-        If the set is empty or holds a class that the net does not have.
+        If the set is empty or holds a class that the net does not have, or the net does not know
+        its normalisation and none is given.
     """
     if len(split) == 0:
         raise ValueError("evaluate needs at least 1 image, got 0")
-    device = next(model.parameters()).device
+    pixels = pixels_of(model, mean, std)
+    some = next(model.parameters())
+    device = some.device
+    image_size = image_size or getattr(model, "image_size", 224)
     was_training = model.training
     model.eval()
-    loss = torch.zeros((), dtype=torch.double, device=device)
+    loss = torch.zeros((), dtype=sum_dtype(device), device=device)
+    classes = 0
     hits = torch.zeros(5, dtype=torch.long, device=device)
     try:
-        for images, labels in _batches(
-            split, model.image_size, mean, std, batch_size, workers, device
-        ):
-            check_labels(labels, model)
+        for images, labels in _batches(split, image_size, pixels, batch_size, workers, device):
+            images = images.to(some.dtype)  # of a net in half or in double precision
             with autocast(device, precision):
                 scores = model(images).float()  # (N, classes)
                 mirrored = model(images.flip(-1)).float() if mirror else None
+            classes = scores.shape[1]
+            check_labels(labels, classes)
             if mirror:  # the sum of the two probabilities; what divides it by two cancels out
                 scores = torch.logaddexp(scores.log_softmax(1), mirrored.log_softmax(1))
             loss += F.cross_entropy(scores, labels, reduction="sum")
@@ -86,34 +97,18 @@ def evaluate(
     finally:
         model.train(was_training)
     result = {"loss": loss.item() / len(split), "top1": hits[0].item() / len(split)}
-    if model.num_classes > 5:
+    if classes > 5:
         result["top5"] = hits[4].item() / len(split)
     return result
 
 
-def check_labels(labels: Tensor, model: VGG) -> None:
+def check_labels(labels: Tensor, classes: int) -> None:
     """Raise a ValueError if a label is no class of the net; the GPU's own error names nothing."""
-    if labels.min() < 0 or labels.max() >= model.num_classes:
+    if labels.min() < 0 or labels.max() >= classes:
         raise ValueError(
             f"the set holds class {labels.max().item()}, the net has classes 0 … "
-            f"{model.num_classes - 1}; build it with vgg(…, num_classes={labels.max().item() + 1})"
+            f"{classes - 1}; build it with vgg(…, num_classes={labels.max().item() + 1})"
         )
-
-
-def read_image(dataset: Dataset, index: int) -> tuple[Image.Image, int]:
-    """An RGB image of a dataset and its class; an OSError that names the file if it is damaged."""
-    try:
-        image, label = dataset[index]
-        return image.convert("RGB"), label
-    except (OSError, SyntaxError) as error:  # Pillow raises either
-        while isinstance(dataset, Subset):
-            dataset, index = dataset.dataset, dataset.indices[index]
-        samples = getattr(dataset, "samples", None)
-        where = samples[index][0] if samples else f"number {index}"
-        raise OSError(
-            f"the image {where} cannot be read ({error}); mend or replace it, then go on with the "
-            "last checkpoint (--resume)"
-        ) from error
 
 
 class Transformed(Dataset):
@@ -131,14 +126,14 @@ class Transformed(Dataset):
 
 
 def _batches(
-    split, size, mean, std, batch_size, workers, device
+    split, size, pixels: Pixels, batch_size, workers, device
 ) -> Iterator[tuple[Tensor, Tensor]]:
     if isinstance(split, ImageSet):
         for start in range(0, len(split), batch_size):
             part = split[start : start + batch_size]
-            yield normalise(part.images.to(device), mean, std), part.labels.to(device)
+            yield pixels(part.images.to(device)), part.labels.to(device)
     else:
-        crop = centre_crop(round(size * 256 / 224), size, mean=mean, std=std)
+        crop = centre_crop(round(size * 256 / 224), size, mean=pixels.mean, std=pixels.std)
         loader = DataLoader(
             Transformed(split, crop),
             batch_size,

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from ..data import ImageSet
-from ..devices import Place
+from ..devices import Place, sum_dtype
 
 
 def top_k_error(
@@ -67,7 +67,7 @@ def top_k_error(
         for place_of_k, n in enumerate(k):
             counts[place_of_k] += (~best[:, :n].any(1)).sum()
         counts[-1] += len(labels)
-    *wrong, total = place.total(counts.to(place.device)).tolist()
+    *wrong, total = place.total(counts.to(place.device, sum_dtype(place.device))).tolist()
     if not total:
         raise ValueError("top_k_error needs at least 1 image, got 0")
     return {n: count / total for n, count in zip(k, wrong, strict=True)}

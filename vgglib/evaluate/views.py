@@ -18,8 +18,10 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tvf
 
-from ..augment import normalise
+from .. import checks
 from ..model import VGG
+from ..pictures import rgb
+from ..pixels import pixels_of
 from ..precision import autocast, check_precision
 from .dense import DenseVGG, dense
 
@@ -71,7 +73,7 @@ class _Views:
     """What every test of one net has in common; the parameters are explained in ``Dense``."""
 
     net: VGG
-    mean: Sequence[float]
+    mean: Sequence[float] | None = None
     std: Sequence[float] | None = None
     scales: int | Sequence[int] = 256
     mirror: bool = True
@@ -87,9 +89,9 @@ class _Views:
                 f"image that this net takes; got {self.scales!r}"
             )
         check_precision(self.precision)
-        if not isinstance(self.batch_size, int) or self.batch_size < 1:
-            raise ValueError(f"batch_size must be a positive integer, got {self.batch_size!r}")
+        checks.whole("batch_size", self.batch_size)
         object.__setattr__(self, "scales", scales)
+        object.__setattr__(self, "pixels", pixels_of(self.net, self.mean, self.std))
 
     @property
     def num_classes(self) -> int:
@@ -114,7 +116,7 @@ class _Views:
             for indices, same in rescaled(images, scale):
                 for start in range(0, len(indices), self.batch_size):
                     part = slice(start, start + self.batch_size)
-                    pixels = normalise(same[part].to(self.device), self.mean, self.std)
+                    pixels = self.pixels(same[part].to(self.device))
                     result[indices[part]] += self._probabilities(whole, pixels) / len(self.scales)
         return result
 
@@ -141,8 +143,9 @@ class Dense(_Views):
     ----------
     net : VGG
         Left in the mode that it is in; it is tested on the device where it is.
-    mean, std : three floats
-        The normalisation it was trained with, in 0–255 units: ``recipe.normalisation(data)``.
+    mean, std : a float a channel, optional
+        The normalisation of the images, in 0–255 units; the net's own (``net.pixels``) if it is
+        left out.
     scales : int or sequence of int
         Q, the shorter side in pixels that each image is rescaled to, or several of them: class
         probabilities are averaged over them.
@@ -187,8 +190,7 @@ class MultiCrop(_Views):
 
     def __post_init__(self):
         super().__post_init__()
-        if not isinstance(self.grid, int) or self.grid < 1:
-            raise ValueError(f"grid must be a positive integer, got {self.grid!r}")
+        checks.whole("grid", self.grid)
         if min(self.scales) < self.net.image_size:
             raise ValueError(
                 f"scales must be at least {self.net.image_size} px, the side of a crop; got "
@@ -229,7 +231,7 @@ class Fusion:
 
     def __init__(self, *tests: Callable[[Images], Tensor]):
         if not tests:
-            raise ValueError("Fusion needs at least 1 test, such as Dense(net, mean, std), got 0")
+            raise ValueError("Fusion needs at least 1 test, such as Dense(net), got 0")
         classes = [test.num_classes for test in tests]
         if len(set(classes)) > 1:
             raise ValueError(
@@ -258,7 +260,7 @@ def rescaled(images: Images, scale: int) -> Iterator[tuple[Tensor, Tensor]]:
     groups = defaultdict(list)
     for index, image in enumerate(images):
         if isinstance(image, Image.Image):
-            image = tvf.pil_to_tensor(tvf.resize(image.convert("RGB"), [scale]))
+            image = tvf.pil_to_tensor(tvf.resize(rgb(image), [scale]))
         elif isinstance(image, Tensor) and image.ndim == 3 and image.dtype == torch.uint8:
             image = tvf.resize(image, [scale], antialias=True)
         else:

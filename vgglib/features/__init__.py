@@ -9,10 +9,11 @@ from .filters import first_filters
 from .layers import activations
 from .maximise import maximise
 from .patches import top_patches
-from .photos import IMAGENET_MEAN, preprocess
+from .photos import AUTHORS_MEAN, IMAGENET_MEAN, preprocess
 from .receptive import effective_receptive_field
 
 __all__ = [
+    "AUTHORS_MEAN",
     "IMAGENET_MEAN",
     "activations",
     "effective_receptive_field",

@@ -6,18 +6,19 @@ captum's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from ..extras import extra
 from .layers import activations, as_batch, as_it_was, channel_score, path_of
 
 
 def saliency(
     model: nn.Module,
     image: Tensor,
-    target: int | None = None,
+    target: int | Sequence[int] | None = None,
     *,
     unit: tuple[str, int] | None = None,
 ) -> Tensor:
@@ -26,17 +27,18 @@ def saliency(
     Parameters
     ----------
     model : nn.Module
-    image : Tensor, (3, H, W)
+    image : Tensor, (3, H, W) or (N, 3, H, W)
         Normalised.
-    target : int, optional
-        Class whose score (before the soft-max) is explained; default: the class that wins.
+    target : int or N of them, optional
+        Class whose score (before the soft-max) is explained, one for all images or one each;
+        default: the class that wins in each image.
     unit : (str, int), optional
         Explain a channel of a layer instead, ``("conv5_3", 42)``: its mean over all positions.
         The way for nets whose classifier means nothing, as with ``"IMAGENET1K_FEATURES"``.
 
     Returns
     -------
-    Tensor, (H, W)
+    Tensor, (H, W) or (N, H, W)
         The largest of the three colours' ``|∂score/∂pixel|``; at least 0, in units of score per
         unit of the normalised image.
 
@@ -46,19 +48,20 @@ def saliency(
         For an unknown class, layer or channel, for both ``target`` and ``unit``, or if the
         winning class is asked for and the scores are not finite.
     """
-    from captum.attr import Saliency
+    with extra("inside"):
+        from captum.attr import Saliency
 
-    image = _one(model, image).requires_grad_()
+    images = as_batch(model, image).detach().clone().requires_grad_()
     with as_it_was(model):
-        score = _score(model, image, target, unit)
-        slope = Saliency(score).attribute(image, abs=True)  # (1, 3, H, W)
-    return slope[0].amax(dim=0).detach().cpu()
+        score, targets = _explained(model, images, target, unit)
+        slope = Saliency(score).attribute(images, target=targets, abs=True)  # (N, 3, H, W)
+    return _like(image, slope.amax(dim=1))
 
 
 def occlusion(
     model: nn.Module,
     image: Tensor,
-    target: int | None = None,
+    target: int | Sequence[int] | None = None,
     *,
     unit: tuple[str, int] | None = None,
     window: int | None = None,
@@ -79,7 +82,7 @@ def occlusion(
 
     Returns
     -------
-    Tensor, (H, W)
+    Tensor, (H, W) or (N, H, W)
         Score of the whole image minus score of the covered one, averaged over the squares that
         cover a pixel. Positive: what is there speaks for the target; negative: against it.
 
@@ -88,10 +91,11 @@ def occlusion(
     ValueError
         As for :func:`saliency`, and for a window or stride that leaves parts uncovered.
     """
-    from captum.attr import Occlusion
+    with extra("inside"):
+        from captum.attr import Occlusion
 
-    image = _one(model, image)
-    shortest = min(image.shape[2:])
+    images = as_batch(model, image)
+    shortest = min(images.shape[2:])
     window = max(1, round(shortest / 7)) if window is None else window
     stride = max(1, window // 2) if stride is None else stride
     if not 1 <= stride <= window <= shortest:
@@ -100,20 +104,22 @@ def occlusion(
             f"got stride={stride}, window={window}"
         )
     with as_it_was(model):
-        lost = Occlusion(_score(model, image, target, unit)).attribute(
-            image,
+        score, targets = _explained(model, images, target, unit)
+        lost = Occlusion(score).attribute(
+            images,
+            target=targets,
             sliding_window_shapes=(3, window, window),
             strides=(3, stride, stride),
             baselines=0,
             perturbations_per_eval=8,
-        )  # (1, 3, H, W), the same for the three colours
-    return lost[0, 0].detach().cpu()
+        )  # (N, 3, H, W), the same for the three colours
+    return _like(image, lost[:, 0])
 
 
 def grad_cam(
     model: nn.Module,
     image: Tensor,
-    target: int | None = None,
+    target: int | Sequence[int] | None = None,
     *,
     unit: tuple[str, int] | None = None,
     layer: str | None = None,
@@ -133,7 +139,7 @@ def grad_cam(
 
     Returns
     -------
-    Tensor, (H, W)
+    Tensor, (H, W) or (N, H, W)
         At least 0; activation × gradient, hence in units of the score.
 
     Raises
@@ -142,11 +148,12 @@ def grad_cam(
         As for :func:`saliency`, or if ``layer`` has no feature maps or the target does not depend
         on it.
     """
-    from captum.attr import LayerAttribution, LayerGradCam
+    with extra("inside"):
+        from captum.attr import LayerAttribution, LayerGradCam
 
-    image = _one(model, image)
+    images = as_batch(model, image)
     path = _relu_before(model, unit) if layer is None else path_of(model, layer)
-    maps = activations(model, image, [path])[path]
+    maps = activations(model, images[:1], [path])[path]
     if maps.ndim != 4:
         raise ValueError(
             f"grad_cam needs a layer with feature maps; {layer} has none; choose one of "
@@ -157,44 +164,50 @@ def grad_cam(
             f"grad_cam: {unit[0]} does not depend on {layer}; name an earlier one with layer="
         )
     with as_it_was(model):
-        score = _score(model, image, target, unit)
+        score, targets = _explained(model, images, target, unit)
         method = LayerGradCam(score, model.get_submodule(path))
-        strength = method.attribute(image, relu_attributions=True)  # (1, 1, height, width)
-        large = LayerAttribution.interpolate(strength, image.shape[2:], "bilinear")
-    return large[0, 0].detach().cpu()
+        strength = method.attribute(images, targets, relu_attributions=True)  # (N, 1, h, w)
+        large = LayerAttribution.interpolate(strength, images.shape[2:], "bilinear")
+    return _like(image, large[:, 0])
 
 
-def _one(model: nn.Module, image: Tensor) -> Tensor:
-    """One image as a batch that the caller may change."""
-    image = as_batch(model, image)
-    if len(image) != 1:
-        raise ValueError(f"one image at a time, please: (3, H, W), got {tuple(image.shape)}")
-    return image.detach().clone()
+def _like(image: Tensor, maps: Tensor) -> Tensor:
+    """The maps (N, H, W), or the only one of them if a single image was given."""
+    maps = maps.detach().cpu()
+    return maps[0] if image.ndim == 3 else maps
 
 
-def _score(
-    model: nn.Module, image: Tensor, target: int | None, unit: tuple[str, int] | None
-) -> Callable[[Tensor], Tensor]:
-    """The function (N, 3, H, W) → (N,) that an attribution explains."""
+def _explained(
+    model: nn.Module,
+    images: Tensor,
+    target: int | Sequence[int] | None,
+    unit: tuple[str, int] | None,
+) -> tuple[Callable[[Tensor], Tensor], Tensor | None]:
+    """What an attribution explains: a function of images, and which of its columns (None: all)."""
     if unit is not None:
         if target is not None:
             raise ValueError(
                 f"give either target= (a class) or unit= (a channel), got target={target!r} and "
                 f"unit={unit!r}"
             )
-        return channel_score(model, image, *unit)
+        return channel_score(model, images[:1], *unit), None
     with torch.no_grad():
-        scores = model(image)[0]
+        scores = model(images)  # (N, classes)
     if target is None:
         if not torch.isfinite(scores).all():
             raise ValueError(
                 "the class scores are not finite, so no class wins (IMAGENET1K_FEATURES brings no "
                 'classifier); explain a channel instead, e.g. unit=("conv5_3", 42)'
             )
-        target = int(scores.argmax())
-    if not 0 <= target < len(scores):
-        raise ValueError(f"target must be a class from 0 to {len(scores) - 1}, got {target!r}")
-    return lambda images: model(images)[:, target]
+        return model, scores.argmax(1)
+    targets, classes = torch.as_tensor(target, device=scores.device), scores.shape[1]
+    fine = targets.ndim == 0 or targets.shape == (len(images),)
+    if not fine or not 0 <= int(targets.min()) <= int(targets.max()) < classes:
+        raise ValueError(
+            f"target must be a class from 0 to {classes - 1}, or one for each of the "
+            f"{len(images)} images; got {target!r}"
+        )
+    return model, targets.expand(len(images))
 
 
 def _comes_before(model: nn.Module, first: str, second: str) -> bool:

@@ -82,9 +82,10 @@ def shortest(model: nn.Module, paths: Sequence[str]) -> nn.Module:
     Up to the last convolutional layer asked for, a VGG takes images of any size.
     """
     parts = [path.split(".") for path in paths]
-    convolutional = isinstance(getattr(model, "features", None), nn.Sequential)
-    if convolutional and all(part[0] == "features" and len(part) == 2 for part in parts):
-        return model.features[: 1 + max(int(part[1]) for part in parts)]
+    features = getattr(model, "features", None)
+    convolutional = all(part[0] == "features" and len(part) == 2 for part in parts)
+    if convolutional and isinstance(features, nn.Sequential):
+        return features[: 1 + max(int(part[1]) for part in parts)]
     return model
 
 

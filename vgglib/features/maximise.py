@@ -10,7 +10,7 @@ from tqdm import trange
 
 from ..augment import IMAGENET_RGB_PCA, normalise
 from .layers import channel_score, path_of
-from .photos import IMAGENET_MEAN
+from .photos import AUTHORS_MEAN
 
 
 def maximise(
@@ -22,7 +22,7 @@ def maximise(
     steps: int = 100,
     lr: float = 0.05,
     jitter: int = 8,
-    mean: Sequence[float] = IMAGENET_MEAN,
+    mean: Sequence[float] = AUTHORS_MEAN,
     std: Sequence[float] | None = None,
     seed: int = 0,
     progress: bool = False,

@@ -59,7 +59,8 @@ def top_patches(
     height, width = images.shape[2:]
     side = min(field, height, width)
     apart = -(-side // step)  # positions on the map
-    rows, patches = [], []
+    rows: list[tuple] = []
+    patches: list[Tensor] = []
     while len(rows) < k and maps.isfinite().any():
         n, row, column = (int(i) for i in torch.unravel_index(maps.argmax(), maps.shape))
         centre = start + (field - side) // 2
@@ -80,7 +81,9 @@ def geometry(model: nn.Module, layer: str) -> tuple[int, int, int]:
     if not path.startswith("features.") or path.count(".") != 1:
         raise ValueError(f"{layer} has no feature map; choose a layer of net.features")
     field, step, start = 1, 1, 0
-    for module in shortest(model, [path]):
+    layers = shortest(model, [path])
+    assert isinstance(layers, nn.Sequential)
+    for module in layers:
         kernel, stride, padding = (
             value[0] if isinstance(value, tuple) else value
             for value in (getattr(module, n, d) for n, d in _WINDOW.items())

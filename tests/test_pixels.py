@@ -1,0 +1,366 @@
+"""A net knows how its images are normalised, wherever its weights go."""
+
+import copy
+import json
+import warnings
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image
+from refusing import refuses, warns
+from safetensors import safe_open
+from torch import nn
+from torchvision.models.feature_extraction import create_feature_extractor
+
+import vgglib
+from vgglib import Pixels, PixelsWarning, evaluate, load_weights, predict, vgg
+from vgglib.evaluate import Dense, MultiCrop
+
+SMALL = {"width": 1 / 16, "image_size": 32, "num_classes": 10}
+OWN = Pixels((125.3, 123.0, 113.9), (63.0, 62.1, 66.7))
+NAMES = tuple(f"class {n}" for n in range(10))
+
+
+@pytest.fixture
+def net():
+    torch.manual_seed(0)
+    net = vgg("A", batch_norm=True, init="he", **SMALL).eval()
+    net.pixels, net.classes = OWN, NAMES
+    return net
+
+
+@pytest.fixture(scope="module")
+def images():
+    return torch.randint(0, 256, (6, 3, 32, 32), dtype=torch.uint8)
+
+
+def knows(net):
+    return net.pixels == OWN and net.classes == NAMES
+
+
+# ------------------------------------------------------------------------------- where they travel
+
+
+def test_they_travel_with_the_state_dict_and_torchvision_overlooks_them(net, tmp_path):
+    with torch.device("meta"):
+        theirs, wide = torchvision.models.vgg11_bn(), vgg("A", batch_norm=True, init=None)
+        wide.pixels = OWN
+        theirs.load_state_dict(wide.state_dict())  # strict: no key is added
+    plain = dict(net.state_dict())  # weights that do not say
+    assert load_weights(copy.deepcopy(net), plain).pixels is None
+    other = vgg("A", batch_norm=True, **SMALL)
+    other.load_state_dict(net.state_dict())
+    assert knows(other) and knows(copy.deepcopy(net))
+    torch.save(net.state_dict(), tmp_path / "w.pth")
+    assert knows(vgg("A", batch_norm=True, weights=tmp_path / "w.pth", **SMALL))
+    around = nn.Sequential(net)  # inside another module
+    fresh = nn.Sequential(vgg("A", batch_norm=True, **SMALL))
+    fresh.load_state_dict(around.state_dict())
+    assert knows(fresh[0])
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_save_weights_writes_them_for_any_program(net, tmp_path, suffix):
+    path = vgglib.save_weights(net, tmp_path / f"w{suffix}")
+    other = vgg("A", batch_norm=True, weights=path, **SMALL)
+    assert knows(other)
+    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), other.parameters(), strict=True))
+    if suffix == ".safetensors":
+        with safe_open(path, framework="pt") as file:
+            said = json.loads(file.metadata()["vgglib.pixels"])
+        assert (said["range"], said["order"], said["classes"]) == ([0, 255], "RGB", list(NAMES))
+        assert said["mean"] == list(OWN.mean)
+    with refuses(ValueError, got="w.onnx", accepts=(".safetensors", ".pth")):
+        vgglib.save_weights(net, tmp_path / "w.onnx")
+    assert sorted(p.name for p in tmp_path.iterdir()) == [path.name]
+
+
+def test_new_weights_have_no_pixels(net):
+    vgglib.initialise(net, "he")
+    assert net.pixels is None and net.classes is None
+
+
+def test_the_stand_in_knows_its_own():
+    net = vgglib.standin()
+    assert (net.pixels.mean, net.classes) == (
+        tuple(net.training_data["mean"]), tuple(net.training_data["classes"])
+    )  # fmt: skip
+
+
+# ------------------------------------------------------------------------------- who takes them
+
+
+def test_what_is_left_out_is_the_nets_own(net, images):
+    split = vgglib.data.ImageSet(images, torch.arange(6))
+    assert evaluate(net, split) == evaluate(net, split, OWN.mean, OWN.std)
+    for test in (Dense, MultiCrop):
+        given = test(net, OWN.mean, OWN.std, scales=40)(images)
+        torch.testing.assert_close(test(net, scales=40)(images), given)
+    by_net = vgglib.transfer.descriptors(net, images, scales=32)
+    given = vgglib.transfer.descriptors(net, images, OWN.mean, OWN.std, scales=32)
+    torch.testing.assert_close(by_net, given)
+
+
+def test_a_net_that_knows_none_asks_for_them(images):
+    net, split = vgg("A", **SMALL), vgglib.data.ImageSet(images, torch.arange(6))
+    for use in (
+        lambda: evaluate(net, split),
+        lambda: Dense(net, scales=32),
+        lambda: predict(net, images),
+        lambda: net.transforms(),
+    ):
+        with refuses(ValueError, got="None", accepts="0–255", remedy="net.pixels"):
+            use()
+
+
+def test_other_pixels_than_the_nets_are_told(net, images):
+    split = vgglib.data.ImageSet(images, torch.arange(6))
+    with warns(PixelsWarning, got="0.485", accepts="125.3", remedy="leave mean and std out"):
+        evaluate(net, split, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    with warnings.catch_warnings():  # another rounding of the same mean is no other choice
+        warnings.simplefilter("error")
+        evaluate(net, split, (125.0, 123.0, 114.0), (63.0, 62.0, 67.0))
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "wrong"),
+    [
+        ((), None, "()"),
+        ((1, 2, 3), (1, 0, 1), "(1, 0, 1)"),
+        ((1, 2, 3), (1, 1), "(1, 1)"),
+        ((1, 2, np.nan), None, "nan"),
+        ("mean", None, "mean"),
+        ((1, 2), None, "2"),
+    ],
+)
+def test_pixels_that_are_none(net, images, mean, std, wrong):
+    with refuses(ValueError, got=wrong, accepts="channel"):
+        predict(net, images, mean=mean, std=std)
+
+
+def test_published_values_come_in_units_of_255():
+    torchvisions = Pixels.in_units((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert torchvisions.mean == pytest.approx((123.675, 116.28, 103.53))
+    assert Pixels.in_units((0.5,) * 3, (1 / 255,) * 3) == Pixels((127.5,) * 3)
+    assert Pixels((0,) * 3) == Pixels((0, 0, 0), (1, 1, 1))
+
+
+# ------------------------------------------------------------------------ transforms, predict
+
+
+def photo(side=(70, 50)):
+    pixels = np.random.default_rng(0).integers(0, 256, (*side, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def test_transforms_are_torchvisions(net):
+    by_hand = torchvision.transforms.v2.functional
+    resized = by_hand.resize(photo(), [37])
+    crop = by_hand.pil_to_tensor(by_hand.center_crop(resized, [32, 32])).float()
+    torch.testing.assert_close(net.transforms()(photo()), OWN(crop))
+    assert net.transforms(64)(photo((90, 80))).shape == (3, 64, 64)
+
+
+def test_predict_takes_pictures_of_all_kinds(net, tmp_path):
+    picture = photo()
+    picture.save(tmp_path / "photo.png")
+    array = np.asarray(picture)
+    tensor = torch.from_numpy(array.copy()).permute(2, 0, 1)
+    kinds = (picture, tmp_path / "photo.png", str(tmp_path / "photo.png"), array, tensor)
+    tables = [predict(net, kind, top=3) for kind in (*kinds, array[None], tensor[None])]
+    for table in tables:
+        assert list(table.columns) == ["image", "rank", "class", "probability"]
+        assert list(table["rank"]) == [1, 2, 3]
+        assert list(table["class"]) == list(tables[0]["class"])
+        np.testing.assert_allclose(table.probability, tables[0].probability, rtol=1e-5)
+    scores = net(net.transforms()(picture)[None]).softmax(1)[0]
+    assert tables[0]["class"][0] == NAMES[scores.argmax()]
+    assert tables[0].probability[0] == pytest.approx(float(scores.max()), rel=1e-5)
+    assert tables[1]["image"][0] == str(tmp_path / "photo.png")
+    ready = predict(net, net.transforms()(picture)[None], top=3)
+    assert list(ready["class"]) == list(tables[0]["class"])
+    several = predict(net, [picture, photo((40, 60)), array], top=20, batch_size=2)
+    assert len(several) == 30 and list(several["image"].unique()) == [0, 1, 2]
+    assert several.groupby("image").probability.sum().to_numpy() == pytest.approx(1)
+    net.train()
+    predict(net, picture)
+    assert net.training
+
+
+def test_predict_for_a_net_of_torchvision():
+    theirs = torchvision.models.squeezenet1_1(num_classes=4)
+    table = predict(theirs, photo(), mean=OWN.mean, std=OWN.std, top=1)
+    assert table["class"][0] in range(4)
+
+
+def test_what_predict_refuses(net, tmp_path):
+    (tmp_path / "no.png").write_bytes(b"none")
+    with refuses(OSError, got="no.png"):
+        predict(net, tmp_path / "no.png")
+    with refuses(TypeError, got=("int64", "(4, 4)"), accepts=("PIL", "uint8", "path")):
+        predict(net, np.zeros((4, 4), np.int64))
+    with refuses(TypeError, got="int", accepts="PIL"):
+        predict(net, [3])
+    with refuses(ValueError, got="none", accepts="at least 1"):
+        predict(net, [])
+    with refuses(ValueError, got="2 names", accepts="10 classes"):
+        predict(net, photo(), classes=["a", "b"])
+    with refuses(ValueError, got=("top", 0), accepts="positive"):
+        predict(net, photo(), top=0)
+
+
+# ------------------------------------------------------------------------------- heads and channels
+
+
+def test_another_number_of_classes(net, tmp_path):
+    before = net.classifier[0].weight.clone()
+    assert net.reset_classifier(3) is net
+    assert net(torch.zeros(1, 3, 32, 32)).shape == (1, 3)
+    assert (net.num_classes, net.classes, net.pixels) == (3, None, OWN)
+    assert torch.equal(before, net.classifier[0].weight)
+    assert net.classifier[-1].weight.std() > 0 and not net.classifier[-1].bias.any()
+    with refuses(ValueError, got=("num_classes", 0), accepts="positive"):
+        net.reset_classifier(0)
+    ten = vgg("A", **SMALL)
+    ten.pixels = OWN
+    options = SMALL | {"num_classes": 3}
+    with refuses(ValueError, got="(10, 256)", accepts="(3, 256)", remedy="head='new'"):
+        vgg("A", weights=ten.state_dict(), **options)
+    three = vgg("A", weights=ten.state_dict(), head="new", **options)
+    assert three(torch.zeros(1, 3, 32, 32)).shape == (1, 3) and three.pixels == OWN
+    assert torch.equal(three.classifier[0].weight, ten.classifier[0].weight)
+    with refuses(ValueError, got="old", accepts=("load", "new")):
+        load_weights(ten, ten.state_dict(), head="old")
+
+
+def test_images_of_other_channels():
+    net = vgg("A", in_channels=1, **SMALL)
+    assert net(torch.zeros(2, 1, 32, 32)).shape == (2, 10)
+    with refuses(ValueError, got="(2, 3, 32, 32)", accepts="(N, 1, 32, 32)"):
+        net(torch.zeros(2, 3, 32, 32))
+    assert vgglib.anatomy(net).output_shape[0] == (1, 32, 32)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("name", ["A", "A-LRN"])
+def test_nets_of_another_precision_are_tested(images, dtype, name):
+    net = vgg(name, **SMALL).to(dtype)
+    net.pixels = OWN
+    found = evaluate(net, vgglib.data.ImageSet(images, torch.arange(6)))
+    assert np.isfinite(found["loss"])
+
+
+def test_lrn_under_bf16(images):
+    split = vgglib.data.ImageSet(images, torch.arange(6))
+    net = vgg("A-LRN", **SMALL)
+    net.pixels = OWN
+    exact, rounded = (evaluate(net, split, precision=p)["loss"] for p in ("fp32", "bf16"))
+    assert rounded == pytest.approx(exact, rel=0.05)
+
+
+# ------------------------------------------------------------------------------- foreign names
+
+
+def paper_names(net):
+    paths = {path: name for name, path in net.layer_names.items()}
+    state = {}
+    for key, value in net.state_dict().items():
+        layer, _, kind = key.rpartition(".")
+        state[f"{paths[layer]}.{kind}"] = value
+    return state
+
+
+def prefixed(net, prefix):
+    return {prefix + key: value for key, value in net.state_dict().items()}
+
+
+@pytest.mark.parametrize(
+    ("form", "told"),
+    [
+        (lambda net: prefixed(net, "module."), "module"),
+        (lambda net: prefixed(net, "_orig_mod."), "_orig_mod"),
+        (lambda net: prefixed(net, "module._orig_mod."), "module"),
+        (lambda net: {k.replace("features.", "features.module."): v
+                      for k, v in net.state_dict().items()}, None),
+        (lambda net: {"state_dict": net.state_dict(), "epoch": 3}, None),
+        (lambda net: {"model": prefixed(net, "module.")}, "module"),
+        (paper_names, None),
+        (lambda net: {k: v for k, v in net.state_dict().items()
+                      if "num_batches" not in k}, None),
+    ],
+)  # fmt: skip
+def test_well_known_forms_of_names_load(net, tmp_path, form, told):
+    torch.save(form(net), tmp_path / "w.pth")
+    other = vgg("A", batch_norm=True, **SMALL)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        load_weights(other, tmp_path / "w.pth")
+    assert (told is None) == (not seen)
+    assert told is None or told in str(seen[0].message)
+    for ours, theirs in zip(net.parameters(), other.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_timms_names_there_and_back():
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    theirs = timm.create_model("vgg11", num_classes=4).eval()
+    with torch.device("meta"):
+        ours = vgg("A", num_classes=4, init=None)
+    ours = load_weights(ours.to_empty(device="cpu"), theirs.state_dict()).eval()
+    image = torch.randn(1, 3, 224, 224)
+    with torch.inference_mode():
+        torch.testing.assert_close(ours(image), theirs(image), rtol=1e-4, atol=1e-6)
+    back = vgglib.weights.for_timm(ours)
+    assert back.keys() == theirs.state_dict().keys()
+    assert all(torch.equal(back[k], v) for k, v in theirs.state_dict().items())
+
+
+def test_both_sides_of_a_mismatch_are_named(net):
+    state = {("trunk." + k if "features.0" in k else k): v for k, v in net.state_dict().items()}
+    with refuses(ValueError, got=("features.0.weight", "trunk.features.0.weight")):
+        load_weights(net, state)
+
+
+# ------------------------------------------------------------------------------- other programs
+
+
+def converted(kind, net, image):
+    if kind == "fx":
+        return torch.fx.symbolic_trace(net)
+    if kind == "script":
+        return torch.jit.script(net)
+    if kind == "trace":
+        return torch.jit.trace(net, image)
+    if kind == "export":
+        return torch.export.export(net, (image,)).module()
+    return torch.compile(net, backend="eager", fullgraph=True)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("kind", ["fx", "script", "trace", "export", "compile"])
+def test_other_forms_of_a_net_give_its_scores(net, images, kind):
+    image = OWN(images[:1])
+    with torch.no_grad():
+        expected = net(image)
+        torch.testing.assert_close(converted(kind, net, image)(image), expected)
+    with refuses(ValueError, got="(1, 3, 16, 16)", accepts="(N, 3, 32, 32)"):
+        net(image[..., ::2, ::2])
+
+
+def test_features_are_extracted_by_torchvision(net, images):
+    names = {net.layer_names["relu3_2"]: "map", "classifier": "scores"}
+    found = create_feature_extractor(net, names)(OWN(images))
+    ours = vgglib.features.activations(net, OWN(images), "relu3_2")["relu3_2"]
+    torch.testing.assert_close(found["map"], ours)
+    torch.testing.assert_close(found["scores"], net(OWN(images)))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_quantised_net_is_near(net, images):
+    small = torch.ao.quantization.quantize_dynamic(net, {nn.Linear}, dtype=torch.qint8)
+    expected = net(OWN(images))
+    error = (small(OWN(images)) - expected).abs().max()
+    assert error < 0.1 * expected.std() * 10

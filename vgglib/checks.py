@@ -1,0 +1,56 @@
+"""Is an argument what it has to be? One place for each kind of check.
+
+Each function returns the value as a plain Python one, or raises a ValueError that names the
+argument, what is accepted and what was given.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from numbers import Integral, Real
+
+
+def whole(name: str, value: object, least: int = 1) -> int:
+    """A whole number of at least ``least``, of Python's or of NumPy's types."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        accepted = "a positive integer" if least == 1 else f"an integer of at least {least}"
+        raise ValueError(f"{name} must be {accepted}, got {value!r}")
+    return int(value)
+
+
+def real(name: str, value: object, interval: str = "(-∞, ∞)", such_as: str = "") -> float:
+    """A number in an interval such as ``"[0, 1)"``; a round bracket leaves the end out."""
+    low, high = (float(end.replace("∞", "inf")) for end in interval[1:-1].split(","))
+    fine = isinstance(value, Real) and not isinstance(value, bool) and low <= value <= high
+    if fine and value in (low, high):
+        fine = interval[0 if value == low else -1] in "[]"
+    if not fine:
+        kind = {"(-∞, ∞)": "a finite number", "(0, ∞)": "a positive number"}
+        accepted = kind.get(interval, f"a number in {interval}") + (
+            such_as and f" such as {such_as}"
+        )
+        raise ValueError(f"{name} must be {accepted}, got {value!r}")
+    return float(value)
+
+
+def choice(name: str, value: object, accepted: Collection[str]) -> str:
+    """One of several words."""
+    if value not in accepted:
+        raise ValueError(f"{name} must be one of {', '.join(accepted)}, got {value!r}")
+    return value
+
+
+def channels(
+    name: str, values: object, number: int | None = None, *, positive: bool = False
+) -> tuple[float, ...]:
+    """A finite number for each channel, as a mean or a standard deviation has."""
+    try:
+        found = tuple(float(value) for value in values)
+    except (TypeError, ValueError):
+        found = ()
+    wrong = not found or (number is not None and len(found) != number)
+    if wrong or not all(map(math.isfinite, found)) or (positive and min(found) <= 0):
+        wanted = f"{number or 'finite'} {'positive ' * positive}numbers"
+        raise ValueError(f"{name} must be {wanted}, one a channel, got {values!r}")
+    return found

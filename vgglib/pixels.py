@@ -1,0 +1,132 @@
+"""What does a net take for pixels?
+
+Weights are worth little without the normalisation that they were trained with (§2.1: the mean
+colour of the training set is subtracted). So a net carries it: in its ``state_dict``, where
+torchvision's nets overlook it, in checkpoints, and in what :func:`vgglib.save_weights` writes.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from . import checks
+from .augment import normalise
+
+#: Grey levels by which two means (or two deviations) may differ and still be the same choice:
+#: published means of one data set differ by that much.
+TOLERANCE = 1.0
+
+
+class PixelsWarning(UserWarning):
+    """A net is given other pixels than those that its weights were trained with."""
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """The normalisation of a net's images, in RGB order and in units of 0–255.
+
+    Parameters
+    ----------
+    mean : sequence of float
+        Colour that is subtracted, a value a channel.
+    std : sequence of float, optional
+        What the difference is divided by; the paper divides by nothing.
+
+    Raises
+    ------
+    ValueError
+        If the values are not finite, or a deviation is not positive.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...] | None = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "mean", checks.channels("mean", self.mean))
+        if self.std is not None:
+            std = checks.channels("std", self.std, len(self.mean), positive=True)
+            object.__setattr__(self, "std", None if set(std) == {1.0} else std)
+
+    @classmethod
+    def in_units(cls, mean: Sequence[float], std: Sequence[float], highest: float = 1.0) -> Pixels:
+        """From values in other units, such as torchvision's and timm's, whose white is 1."""
+        unit = 255 / highest
+        return cls([value * unit for value in mean], [round(value * unit, 9) for value in std])
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Pixels of 0–255, (..., C, H, W), as the net takes them."""
+        return normalise(images, self.mean, self.std)
+
+    def to_json(self, classes: Sequence[str] | None = None) -> str:
+        """All that a reader of the weights needs to know, other programs included."""
+        known = {"mean": self.mean, "std": self.std, "range": [0, 255], "order": "RGB"}
+        return json.dumps(known | ({"classes": list(classes)} if classes else {}))
+
+    @classmethod
+    def from_json(cls, text: str) -> tuple[Pixels, tuple[str, ...] | None]:
+        """The inverse of ``to_json``: pixels and classes."""
+        known = json.loads(text)
+        classes = known.get("classes")
+        return cls(known["mean"], known["std"]), classes and tuple(classes)
+
+    def same_as(self, other: Pixels) -> bool:
+        """Is it the same choice, but for rounding?"""
+        ones = (1.0,) * len(self.mean)
+        ours, theirs = ((*p.mean, *(p.std or ones)) for p in (self, other))
+        return len(ours) == len(theirs) and all(
+            abs(a - b) <= TOLERANCE for a, b in zip(ours, theirs, strict=True)
+        )
+
+    def __str__(self) -> str:
+        def listed(values):
+            return ", ".join(f"{value:.5g}" for value in values)
+
+        divided = f", std ({listed(self.std)})" if self.std else ", not divided"
+        return f"mean ({listed(self.mean)}){divided}"
+
+
+def pixels_of(
+    net: nn.Module, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+) -> Pixels:
+    """The normalisation for a net: what is given, else what the net knows.
+
+    Raises
+    ------
+    ValueError
+        If the net knows none and none is given.
+
+    Warns
+    -----
+    PixelsWarning
+        If what is given is not what the net was trained with.
+    """
+    own = getattr(net, "pixels", None)
+    if mean is None:
+        if own is None:
+            raise ValueError(
+                f"this {type(net).__name__} does not know how its images are normalised (mean is "
+                "None); give mean= and std= in units of 0–255, or once for all "
+                "net.pixels = vgglib.Pixels(mean, std); training leaves them on a net"
+            )
+        if std is not None:
+            raise ValueError(f"std={std!r} is given without mean; give both or neither")
+        return own
+    given = Pixels(mean, std)
+    channels = getattr(net, "in_channels", len(given.mean))
+    if len(given.mean) != channels:
+        raise ValueError(
+            f"mean has {len(given.mean)} values, the net's images {channels}; give one a channel"
+        )
+    if own is not None and not own.same_as(given):
+        warnings.warn(
+            f"the net was trained with {own}, and is given {given}; leave mean and std out to "
+            "take the net's own",
+            PixelsWarning,
+            stacklevel=3,
+        )
+    return given

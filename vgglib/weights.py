@@ -1,0 +1,370 @@
+"""Where do weights come from, and under which names?
+
+Files, runs, torchvision's and timm's weights, and state_dicts that other programs wrote: each
+becomes tensors under this package's names, which are torchvision's. What fits is loaded as a
+whole; what does not leaves the net as it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+import re
+import warnings
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from .configs import ALIASES, CONFIGS
+from .pixels import Pixels
+
+#: The key of a net's normalisation in the metadata of a state_dict or of a .safetensors file.
+KEY = "vgglib.pixels"
+#: A run's latest checkpoint.
+LAST = "last.safetensors"
+HEADS = ("load", "new")
+_PARTS = ("features", "classifier")
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "weights")
+_PUBLISHED = re.compile(
+    r"(?:(?P<net>vgg\d+(?:_bn)?)(?:_weights)?\.)?"
+    r"(?P<weights>IMAGENET1K_V1|IMAGENET1K_FEATURES|DEFAULT|tv_in1k)",
+    re.IGNORECASE,
+)
+
+
+def load_weights(
+    model: nn.Module,
+    weights: str | os.PathLike | Enum | Mapping[str, Tensor],
+    *,
+    head: str = "load",
+) -> nn.Module:
+    """Load weights into a network, in place; either all of them fit or nothing is changed.
+
+    The net learns from them how its images are normalised (``net.pixels``) and what its classes
+    are called (``net.classes``), where they say so; else both are None.
+
+    Parameters
+    ----------
+    model : VGG
+    weights : str, path, enum or mapping
+        As ``weights`` of :func:`vgg`, or a ``state_dict``. Names of torchvision, of timm
+        (``head.fc.weight``), of Caffe and the paper (``conv1_1.weight``, ``fc6.bias``), and those
+        that a wrapper has put something before (``module.``, ``_orig_mod.``) are understood.
+    head : {"load", "new"}
+        ``"new"``: leave the last layer as it is in the net, for another number of classes.
+
+    Returns
+    -------
+    VGG
+        The same model.
+
+    Raises
+    ------
+    ValueError
+        If names or shapes differ from the model's (the first differences are listed), a value is
+        not finite, torchvision has no such weights for this net, or the file can not be read as
+        weights. Files are never unpickled into code.
+    FileNotFoundError
+        If the path does not exist.
+    OSError
+        If torchvision's weights can not be fetched, or are damaged where they are kept.
+    """
+    if head not in HEADS:
+        raise ValueError(f"head must be one of {', '.join(HEADS)}, got {head!r}")
+    parts, known = _PARTS, None
+    published = _PUBLISHED.fullmatch(str(weights)) if isinstance(weights, (str, Enum)) else None
+    if isinstance(weights, Mapping):
+        state, source = weights, "the given state_dict"
+        known = _metadata(weights)
+    elif published:
+        source, offered = _offered(model, published)
+        parts = ("features",) if source.endswith("FEATURES") else parts
+        state, known = _fetched(model, offered, source, parts, head), _published_pixels(offered)
+    else:
+        source = str(weights)
+        state, known = _read(Path(weights).expanduser())
+    state = _fitting(model, _renamed(model, state, source), source, parts, head)
+    broken = [k for k, v in state.items() if not torch.isfinite(v).all()]
+    if broken:
+        raise ValueError(f"{source} holds values that are not finite in {', '.join(broken[:3])}")
+    model.load_state_dict({**model.state_dict(), **state})
+    model.pixels, model.classes = known or (None, None)
+    if head == "new":
+        model.classes = None
+    return model
+
+
+def save_weights(model: nn.Module, path: str | os.PathLike) -> Path:
+    """Write a net's weights with its normalisation and its classes' names, for any program.
+
+    Parameters
+    ----------
+    model : VGG
+    path : path
+        ``.safetensors``, whose metadata say how images are normalised (``"vgglib.pixels"``, JSON);
+        or ``.pth``, which ``torch.load`` gives back as a ``state_dict``.
+
+    Returns
+    -------
+    Path
+        ``path``, written as a whole or not at all.
+
+    Raises
+    ------
+    ValueError
+        For another suffix.
+    """
+    path = Path(path).expanduser()
+    if path.suffix not in (".safetensors", ".pth"):
+        raise ValueError(f"weights are written as .safetensors or .pth, got {path.name!r}")
+    fresh, state = path.with_name(f"{path.name}.new"), model.state_dict()
+    if path.suffix == ".pth":
+        torch.save(state, fresh)
+    else:
+        text = state._metadata[""].get(KEY)
+        tensors = {name: value.contiguous() for name, value in state.items()}
+        save_file(tensors, fresh, metadata={"format": "pt"} | ({KEY: text} if text else {}))
+    os.replace(fresh, path)
+    return path
+
+
+def for_timm(model: nn.Module) -> dict[str, Tensor]:
+    """The weights under timm's names and in its shapes, for its ``load_state_dict``.
+
+    The inverse, timm's weights in a net of this package, is :func:`load_weights`.
+    """
+    names, side = _timms(model), model.image_size // 2 ** len(model.config.stages)
+    state = {}
+    for key, value in model.state_dict().items():
+        layer, _, kind = key.rpartition(".")
+        theirs = names.get(layer, layer)
+        if kind == "weight" and theirs.startswith("pre_logits"):  # convolutions there
+            value = value.unflatten(1, (-1, side, side))
+            side = 1
+        state[f"{theirs}.{kind}"] = value
+    return state
+
+
+def _timms(model: nn.Module) -> dict[str, str]:
+    """Module names of the fully connected layers → timm's names for them."""
+    linear = [path for name, path in model.layer_names.items() if name.startswith("fc")]
+    theirs = [f"pre_logits.fc{number}" for number in range(1, len(linear))]
+    return dict(zip(linear, [*theirs, "head.fc"], strict=True))
+
+
+def _metadata(state: Mapping[str, Tensor]) -> tuple[Pixels, tuple[str, ...] | None] | None:
+    """Pixels and classes that travel with a state_dict of this package."""
+    text = getattr(state, "_metadata", {}).get("", {}).get(KEY)
+    return Pixels.from_json(text) if text else None
+
+
+# ---- names
+
+
+def _renamed(model: nn.Module, state: Mapping, source: str) -> Mapping[str, Tensor]:
+    """A state_dict under this net's names, if it is of a well-known form."""
+    for key in _WRAPPERS:
+        if isinstance(state.get(key), Mapping):
+            state = state[key]
+            break
+    own = model.state_dict().keys()
+    before = [key for key in state if key in own]
+    while state and not before:  # what DataParallel, torch.compile or an outer module put before
+        heads = {key.partition(".")[0] for key in state}
+        if len(heads) > 1 or heads <= set(_PARTS) or not all("." in key for key in state):
+            break
+        warnings.warn(
+            f"the names in {source} begin with {heads.pop()!r}, which is left out", stacklevel=4
+        )
+        state = {key.partition(".")[2]: value for key, value in state.items()}
+        before = [key for key in state if key in own]
+    if any(key.startswith("features.module.") for key in state):
+        state = {key.replace("features.module.", "features."): v for key, v in state.items()}
+    # Caffe's names are the paper's.
+    layers = model.layer_names | {theirs: ours for ours, theirs in _timms(model).items()}
+    renamed = {}
+    for key, value in state.items():
+        layer, _, kind = key.rpartition(".")
+        name = f"{layers[layer]}.{kind}" if layer in layers else key
+        if name != key and isinstance(value, Tensor) and value.ndim == 4 and "classifier" in name:
+            value = value.flatten(1)  # timm and Caffe keep the fully connected layers as kernels
+        renamed[name] = value
+    return renamed
+
+
+def _fitting(
+    model: nn.Module, state: Mapping[str, Tensor], source: str, parts: tuple[str, ...], head: str
+) -> dict[str, Tensor]:
+    """What ``state`` holds for these parts of the model, if names and shapes are the model's."""
+    last = [f"{list(model.layer_names.values())[-1]}.{kind}" for kind in ("weight", "bias")]
+    skipped = last if head == "new" else []
+
+    def wanted(key: str) -> bool:
+        return (key.split(".")[0] in parts or len(parts) == 2) and key not in skipped
+
+    own = {k: v for k, v in model.state_dict().items() if wanted(k)}
+    given = {k: v for k, v in state.items() if wanted(k)}
+    foreign = [k for k, v in given.items() if not isinstance(v, Tensor)]
+    if foreign:
+        raise ValueError(
+            f"{source} holds {foreign[0]!r} of type {type(given[foreign[0]]).__name__} where a "
+            "state_dict has tensors; a checkpoint often holds the state_dict under a key of its "
+            "own: give load_weights that part"
+        )
+    # Batch norm of before 2018 did not count its batches, torchvision's weights among them.
+    uncounted = {k for k in own if k.endswith(".num_batches_tracked")} - given.keys()
+    wrong = [f"{k} is missing" for k in own if k not in given and k not in uncounted]
+    wrong += [f"{k} has no place in the net" for k in given if k not in own]
+    wrong += [
+        f"{k} has shape {tuple(given[k].shape)} where the net has {tuple(own[k].shape)}"
+        for k in own
+        if k in given and given[k].shape != own[k].shape
+    ]
+    if wrong:
+        extra = [line for line in wrong if "no place" in line][:1]  # both sides of a mismatch
+        shown = [line for line in wrong if line not in extra][: 3 - len(extra)] + extra
+        more = f" and {len(wrong) - len(shown)} more" if len(wrong) > len(shown) else ""
+        remedy = "Build the net that the weights were trained in"
+        if wrong and all(line.startswith(tuple(last)) for line in wrong):
+            remedy += ", or give the net a classifier of its own: head='new'"
+        raise ValueError(
+            f"{source} holds weights of another net than {model.config.name} "
+            f"(image_size={model.image_size}, width={model.width}, in_channels="
+            f"{model.in_channels}, num_classes={model.num_classes}, "
+            f"batch_norm={model.batch_norm}): {'; '.join(shown)}{more}. {remedy}."
+        )
+    return given
+
+
+# ---- torchvision's weights
+
+
+def _offered(model: nn.Module, named: re.Match) -> tuple[str, Enum]:
+    """torchvision's entry for the net that ``model`` is, and its name."""
+    from torchvision.models import get_model_weights
+
+    alias = {letter: alias for alias, letter in ALIASES.items()}.get(model.config.name)
+    if alias is None or model.config != CONFIGS[model.config.name]:
+        net = model.config.name
+        if alias is not None:
+            net = f"a Config that is called {net} and differs from CONFIGS[{net!r}]"
+        raise ValueError(
+            f"torchvision has no weights for {net}; it has them for "
+            f"{', '.join(f'{letter} ({alias})' for alias, letter in ALIASES.items())}"
+        )
+    alias += "_bn" if model.batch_norm else ""
+    if named["net"] and named["net"].lower() != alias:
+        raise ValueError(f"{named[0]} are weights of {named['net']}, and this net is {alias}")
+    name = named["weights"].upper()
+    name = "IMAGENET1K_V1" if name in ("DEFAULT", "TV_IN1K") else name  # timm's are torchvision's
+    offered = get_model_weights(alias)
+    if name not in offered.__members__:
+        raise ValueError(
+            f"torchvision has no {name} for {alias}; it has {', '.join(offered.__members__)}"
+        )
+    return name, offered[name]
+
+
+def _published_pixels(offered) -> tuple[Pixels, tuple[str, ...] | None]:
+    crop = offered.transforms()
+    classes = offered.meta.get("categories")
+    return Pixels.in_units(crop.mean, crop.std), classes and tuple(classes)
+
+
+def _fetched(model: nn.Module, offered, name: str, parts, head: str) -> Mapping[str, Tensor]:
+    """The weights, from torch.hub's folder or fetched into it and checked against their hash."""
+    from torchvision.models import get_model
+
+    alias = offered.url.rpartition("/")[2]
+    built = next(a for a in (f"{x}{bn}" for x in ALIASES for bn in ("_bn", "")) if a in alias)
+    with torch.device("meta"):  # does it fit? Better known before half a gigabyte is fetched
+        _fitting(model, get_model(built).state_dict(), name, parts, head)
+    kept = Path(torch.hub.get_dir(), "checkpoints", alias)
+    options = {"map_location": "cpu", "weights_only": True}
+    try:
+        return offered.get_state_dict(progress=True, check_hash=True, **options)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        if kept.is_file():  # torch.hub compares the hash of what it fetches, not of what it keeps
+            found = hashlib.sha256(kept.read_bytes()).hexdigest()[:8]
+            raise OSError(
+                f"{kept} is damaged (its sha256 begins with {found}, and its name says how it "
+                "should): delete it, and it is fetched anew"
+            ) from error
+        raise OSError(
+            f"{name} of {built} can not be had from {offered.url}: {error}. Put the file "
+            f"into {kept.parent} by other means, or go on without"
+        ) from error
+
+
+# ---- files
+
+
+def _read(path: Path) -> tuple[Mapping[str, Tensor], tuple | None]:
+    """Tensors by name from a run, a .safetensors or a torch file, without unpickling code."""
+    path = path / LAST if path.is_dir() else path
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no weights at {path}; accepted are IMAGENET1K_V1, IMAGENET1K_FEATURES, the folder "
+            "of a run, or the path of a .pth or .safetensors file"
+        )
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt") as file:
+                about = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if "sha256" in about:  # a run's checkpoint
+                return _of_a_run(path, about, tensors)
+            return tensors, Pixels.from_json(about[KEY]) if KEY in about else None
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except ValueError:
+        raise
+    except pickle.UnpicklingError as error:
+        # torch's own message advises to load without the check, which may run the file's code.
+        raise ValueError(
+            f"{path} can not be read as weights: it is damaged, or holds Python objects besides "
+            "tensors, which could run code when loaded; accepted is torch.save(net.state_dict(), …)"
+        ) from error
+    except Exception as error:
+        raise ValueError(
+            f"{path} can not be read as weights, it is damaged or not what torch.save(…) or "
+            f"safetensors.torch.save_file(…) wrote: {error!r}"
+        ) from error
+    if not isinstance(state, Mapping):
+        raise ValueError(
+            f"{path} holds no state_dict (names → tensors) but {type(state).__name__}; "
+            "torch.save(net.state_dict(), …) writes one"
+        )
+    return state, _metadata(state)
+
+
+def digest(state: str, tensors: Mapping[str, Tensor]) -> str:
+    """The sha256 of a run's checkpoint: of its state, and of every tensor by name."""
+    found = hashlib.sha256(state.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        found.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        found.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+    return found.hexdigest()
+
+
+def _of_a_run(path: Path, about: dict, tensors: dict[str, Tensor]) -> tuple[dict, tuple | None]:
+    """The net's weights in a run's checkpoint, and what it says of them."""
+    if digest(about["state"], tensors) != about["sha256"]:
+        raise ValueError(f"{path} has changed since it was written: its sha256 does not fit")
+    state, start = json.loads(about["state"]), len("model.")
+    if changed := state["net"].get("changed"):
+        raise ValueError(
+            f"{path} holds another net than vgglib.vgg builds: {'; '.join(changed[:3])}; build it "
+            "as it was for the training, and net.load_state_dict(vgglib.train.checkpoint.read("
+            f"{str(path)!r}).part('model')) gives it the weights"
+        )
+    weights = {name[start:]: t for name, t in tensors.items() if name.startswith("model.")}
+    known = state.get("normalisation")
+    return weights, known and (Pixels(**known), tuple(state.get("classes") or ()) or None)
