@@ -24,7 +24,9 @@ from torch import nn
 import vgglib
 from vgglib import Recipe
 from vgglib.devices import Place
+from vgglib.pixels import Pixels
 from vgglib.precision import autocast, has_bf16
+from vgglib.train.batches import pipeline
 from vgglib.train.heap import keep_freed_memory
 from vgglib.train.run import Run
 
@@ -118,10 +120,9 @@ def vgglib_step(place, images, labels, training):
         return inference(net, images.contiguous(memory_format=torch.channels_last), fast=True)
     blank = torch.zeros(len(images), 3, size, size, dtype=torch.uint8)
     split = vgglib.data.ImageSet(blank, labels.cpu())
-    classes = tuple(map(str, range(1000)))
-    data = vgglib.data.Data("noise", split, split, classes, "made here")
     recipe = Recipe.paper(batch_size=len(images), precision="auto", scale=None, colour_shift=False)
-    run = Run(net, data, recipe, place, workers=0, accumulate=1, compiled=False)
+    source = pipeline(split, net, recipe, Pixels((0, 0, 0)), place, workers=0)
+    run = Run(net, source, None, recipe, place)
     net.train()
     return lambda: run.one_step(images, labels)
 

@@ -97,6 +97,14 @@ def test_a_disk_without_hard_links_keeps_the_one_before_as_well(tmp_path, monkey
     assert len(os.listdir(tmp_path)) == 2
 
 
+def test_a_disk_that_refuses_modes_takes_checkpoints(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    assert read(write(tmp_path, Checkpoint({"epoch": 1}, {}))).state == {"epoch": 1}
+
+
 def test_what_a_killed_run_left_is_no_obstacle(tmp_path):
     for name in (LAST, PREVIOUS):
         (tmp_path / f"{name}.new").write_bytes(b"half of a checkpoint")

@@ -314,7 +314,7 @@ def test_a_training_that_can_not_be_is_refused(scenes):
     net = localise.regressor(tiny_net(10))
     for changes, got, accepts in (
         ({"layers": "fc8"}, ("layers", "fc8"), ("all", "fc")),
-        ({"epochs": 0}, ("epochs", 0), 1),
+        ({"epochs": 0}, ("epochs", 0), "positive"),
         ({"batch_size": 41}, ("batch_size", 41), "40 scenes"),
     ):
         with refuses(ValueError, got=got, accepts=accepts):

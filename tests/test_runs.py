@@ -11,6 +11,7 @@ import sys
 import time
 import warnings
 from dataclasses import fields
+from functools import partial
 from types import SimpleNamespace
 
 import pandas as pd
@@ -21,10 +22,11 @@ from refusing import refuses, warns
 from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_train import colours, fit, tiny
+from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.datasets import ImageFolder
 
 import vgglib
-from vgglib import Recipe
+from vgglib import Recipe, devices
 from vgglib.data import Data
 from vgglib.devices import Place
 from vgglib.evaluate import centre
@@ -139,9 +141,9 @@ def rest(data):
         (["--device", "gpu"], "there is cpu"),
         (["--device", "cuda:99"], "there is cpu"),
         (["--device", "meta"], "there is cpu"),
-        (["--checkpoint-steps", "0"], "at least 1"),
+        (["--checkpoint-steps", "0"], "positive"),
         (["--image-size", "40"], "image_size=32"),  # would fail in the first validation
-        (["--set", "lr=fast"], "lr must be a number"),
+        (["--set", "lr=fast"], "lr must be a positive number"),
     ],
 )
 def test_command_line_says_what_is_wrong_and_writes_nothing(more, says, tmp_path, capsys):
@@ -310,7 +312,212 @@ def test_a_signal_between_the_last_step_and_the_validation(data, tmp_path, monke
     assert same_weights(straight, resumed)
 
 
+# The command line, its processes started in one of the three ways of Python.
+STARTED = """
+import multiprocessing, sys
+from vgglib.train.__main__ import main
+if __name__ == "__main__":
+    multiprocessing.set_start_method(sys.argv[1])
+    sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.linux("Ctrl-C is sent to a group of processes")
+@pytest.mark.parametrize(
+    "start", ["fork", "forkserver", pytest.param("spawn", marks=pytest.mark.long)]
+)
+def test_ctrl_c_saves_and_ends_however_processes_start(tmp_path, start):
+    """As a terminal does it: the signal goes to the run and to the processes that read images."""
+    (tmp_path / "run.py").write_text(STARTED)
+    words = photos_command(tmp_path, "--epochs", 1000, "--workers", 1, "--checkpoint-steps", 1)
+    process = subprocess.Popen(
+        [sys.executable, tmp_path / "run.py", start, *words], env=environment(), text=True,
+        stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    while not (tmp_path / "run" / PREVIOUS).exists():  # until it has made a step
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 128 + signal.SIGINT, said
+    assert str(tmp_path / "run" / LAST) in said
+    state = checkpoint.read(tmp_path / "run" / LAST).state
+    assert (state["epoch"], state["step"]) > (1, 0)
+    with pytest.raises(ProcessLookupError):  # nobody is left of the group
+        for _ in range(100):
+            os.killpg(process.pid, 0)
+            time.sleep(0.1)
+
+
+def test_a_signal_that_ends_the_readers_of_images_ends_the_run(data, tmp_path, monkeypatch):
+    """The error that the pipeline then raises is none of the run's."""
+
+    def cut(*_):
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Terminated.")
+
+    monkeypatch.setattr(DeviceBatches, "epoch", cut)
+    with refuses(Interrupted, got="SIGTERM", accepts=tmp_path / LAST, remedy=RESUME):
+        run(data, tmp_path)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_training_leaves_the_callers_random_numbers_alone(data, tmp_path, kept):
+    net = tiny(dropout=0.5)
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    run(data, tmp_path if kept else None, net, epochs=1)
+    with pytest.raises(ValueError):  # also when it is refused
+        run(data, None, net, options={"accumulate": 7})
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+# ---- going on otherwise
+
+
+@pytest.mark.parametrize("schedule", ["plateau", "constant"])
+def test_more_epochs_go_on_where_the_schedule_does_not_depend_on_them(data, tmp_path, schedule):
+    straight, history = run(data, tmp_path / "a", schedule=schedule, epochs=2)
+    run(data, tmp_path / "b", schedule=schedule, epochs=1)
+    resumed, rest = run(data, tmp_path / "b", schedule=schedule, epochs=2, resume=True)
+    assert same_weights(straight, resumed)
+    pd.testing.assert_frame_equal(history.drop(columns=CLOCK), rest.drop(columns=CLOCK))
+    assert rest.attrs["changes"] == [{"epoch": 2, "step": 0, "epochs": [1, 2]}]
+
+
+def test_a_changed_rate_keeps_momentum_and_history_and_is_told(data, tmp_path, monkeypatch):
+    plain = dict(schedule="constant", epochs=2)
+    run(data, tmp_path / "run", **plain)
+    more = {"change": {"lr": 0.001, "epochs": 3}}
+    resumed, history = run(data, tmp_path / "run", resume=True, options=more, **plain)
+    assert history.lr.tolist() == [0.02, 0.02, 0.001] and list(history.epoch) == [1, 2, 3]
+    told = [{"epoch": 3, "step": 0, "epochs": [2, 3], "lr": [0.02, 0.001]}]
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["changes"] == history.attrs["changes"] == told
+    assert (config["recipe"]["lr"], config["recipe"]["epochs"]) == (0.001, 3)
+    # It may be asked for again, and a plain recipe of the new values is the run's own by now.
+    run(data, tmp_path / "run", resume=True, options=more, **plain)
+    run(data, tmp_path / "run", resume=True, **plain | more["change"])
+    # The same as one run whose rate is lowered on its way.
+    finish = Run.finish_epoch
+
+    def lower(self, signals):
+        finish(self, signals)
+        self.optimiser.param_groups[0]["lr"] = 0.02 if self.epoch < 3 else 0.001
+
+    monkeypatch.setattr(Run, "finish_epoch", lower)
+    assert same_weights(run(data, None, schedule="constant", epochs=3)[0], resumed)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "change", "got", "accepts"),
+    [
+        ("one-cycle", {"epochs": 4}, ("epochs", "one-cycle"), ("momentum", "weight_decay")),
+        ("one-cycle", {"lr": 0.1}, ("lr", "one-cycle"), ("momentum", "weight_decay")),
+        ("plateau", {"batch_size": 10}, "batch_size", ("lr", "epochs", "max_drops")),
+    ],
+)
+def test_what_cannot_change_in_a_run_is_refused(data, tmp_path, schedule, change, got, accepts):
+    with refuses(ValueError, got=got, accepts=accepts, remedy=ANOTHER):
+        run(data, tmp_path, resume=True, schedule=schedule, options={"change": change})
+    assert not os.listdir(tmp_path)
+
+
+def test_a_change_needs_a_run_to_change(data, tmp_path, capsys):
+    with refuses(ValueError, got="change", remedy=RESUME):
+        run(data, tmp_path, schedule="plateau", options={"change": {"lr": 0.1}})
+    assert main([*QUICK, "--out", str(tmp_path), "--change", "momentum=0"]) == 2
+    assert "--resume" in capsys.readouterr().err and not os.listdir(tmp_path)
+
+
+def test_momentum_and_weight_decay_change_under_any_schedule(data, tmp_path):
+    run(data, tmp_path, on_epoch=lambda row: row["epoch"] == 1)
+    change = {"momentum": 0.5, "weight_decay": 0.0}
+    _, history = run(data, tmp_path, resume=True, options={"change": change})
+    assert list(history.epoch) == [1, 2, 3]
+    groups = checkpoint.read(tmp_path / LAST).state["groups"]
+    assert (groups[0]["momentum"], groups[0]["weight_decay"]) == (0.5, 0.0)
+
+
+def test_a_folder_below_home_is_found(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    net, _ = run(data, "~/run", epochs=1)
+    assert (tmp_path / "run" / LAST).exists() and same_weights(load_run("~/run"), net)
+
+
 # ---- checkpoints
+
+
+OWN = vgglib.Config("own", ((vgglib.Conv(8),), (vgglib.Conv(8),)), hidden=(16,))
+
+
+def own(**options):
+    return vgglib.vgg(OWN, num_classes=4, image_size=16, init="he", **options)
+
+
+def test_a_run_gives_its_dropout_back(data, tmp_path):
+    net, _ = run(data, tmp_path, own(dropout=0.1), epochs=1)
+    assert [m.p for m in load_run(tmp_path).classifier if isinstance(m, torch.nn.Dropout)] == [0.1]
+    assert str(load_run(tmp_path)) == str(net)
+
+
+def add_a_layer(net):
+    net.features.append(torch.nn.Hardtanh())
+
+
+def replace_activations(net):
+    net.features[1] = torch.nn.ELU()
+
+
+def replace_the_head(net):
+    net.classifier[-1] = torch.nn.Sequential(torch.nn.Linear(16, 5), torch.nn.Linear(5, 4))
+
+
+def drop_otherwise(net):
+    net.features.append(torch.nn.Dropout(0.2))
+
+
+@pytest.mark.parametrize(
+    ("change", "got"),
+    [
+        (add_a_layer, ("features.6", "Hardtanh")),
+        (replace_activations, ("features.1", "ELU", "ReLU")),
+        (replace_the_head, ("classifier.3", "Linear", "Sequential")),
+        (drop_otherwise, ("features.6", "Dropout")),
+    ],
+)
+def test_another_net_than_was_trained_is_never_given_back(data, tmp_path, change, got, capsys):
+    net = own()
+    change(net)
+    trained, _ = run(data, tmp_path, net, epochs=1)
+    with refuses(CheckpointError, got=(tmp_path / LAST, *got), remedy="net.load_state_dict"):
+        load_run(tmp_path)
+    again = own()
+    change(again)
+    again.load_state_dict(checkpoint.read(tmp_path / LAST).part("model"))  # as it advises
+    assert same_weights(trained, again)
+    for start in ("--weights", "--pre-init"):
+        assert main([*QUICK, "--out", str(tmp_path / "b"), start, str(tmp_path / LAST)]) == 2
+        assert got[0] in capsys.readouterr().err and not (tmp_path / "b").exists()
+    resumed, _ = run(data, tmp_path, again, epochs=1, resume=True)
+    assert same_weights(trained, resumed)
+
+
+def test_a_checkpoint_of_an_older_version_is_read_and_resumed(data, tmp_path):
+    """Without dropout, changes and a scaler; its net changed, it is refused all the same."""
+    trained, _ = run(data, tmp_path, epochs=1, schedule="constant")
+    found = checkpoint.read(tmp_path / LAST)
+    for name in ("machine", "changes", "scaler"):
+        del found.state[name]
+    del found.state["net"]["dropout"], found.state["recipe"]["channels_last"]
+    checkpoint.write(tmp_path, found)
+    assert same_weights(load_run(tmp_path), trained)
+    run(data, tmp_path, epochs=2, schedule="constant", resume=True)
+    found.tensors["model.classifier.9.weight"] = torch.zeros(1)
+    checkpoint.write(tmp_path, found)
+    with refuses(CheckpointError, got="classifier.9.weight", remedy="net.load_state_dict"):
+        load_run(tmp_path)
 
 
 def test_a_checkpoint_is_an_ordinary_safetensors_file_with_the_weights(data, tmp_path):
@@ -408,7 +615,8 @@ def test_the_disk_has_to_hold_the_momentum_too(data, tmp_path, monkeypatch):
     parameters = sum(p.numel() * p.element_size() for p in net.parameters())
     usage = shutil.disk_usage(tmp_path)._replace(free=int(3 * 1.9 * parameters))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    blank = vgglib.data.ImageSet(torch.zeros(8, 3, 32, 32, dtype=torch.uint8), torch.arange(8) % 4)
+    noise = torch.randint(256, (8, 3, 32, 32), dtype=torch.uint8)
+    blank = vgglib.data.ImageSet(noise, torch.arange(8) % 4)
     free, need = (f"{size / 2**30:.2f} GiB" for size in (usage.free, 6 * parameters))
     with refuses(OSError, got=(tmp_path, free), accepts=need, remedy=("out=", "--out")):
         run(Data("blank", blank, blank, tuple("rgby"), "made here"), tmp_path, net, batch_size=4)
@@ -455,21 +663,47 @@ def test_a_loss_that_is_not_finite_leaves_a_good_checkpoint(data, tmp_path):
     assert len(written) == len(history) == 1 and not math.isfinite(written.train_loss[0])
 
 
-def test_a_net_that_only_guesses_is_reported_once(data):
+@pytest.mark.parametrize("wrong", ["weights", "validation"])
+def test_what_the_last_step_spoils_is_no_good_checkpoint(data, tmp_path, wrong):
+    """One step an epoch: its loss is finite, what it leaves behind is not."""
+    one = Data("one", data.train[:64], data.test, *rest(data)[1:])
+    rate = {"weights": 1e300, "validation": 1e25}[wrong]
+    changes = dict(batch_size=64, schedule="constant", epochs=3, lr=rate, weight_decay=0.0)
+    with warns(RuntimeWarning, got=(wrong, "epoch 1"), remedy=("vgglib.signal", tmp_path / LAST)):
+        _, history = run(one, tmp_path, **changes)
+    assert "finite" in history.attrs["stopped"] and math.isfinite(history.train_loss[0])
+    assert all(value.isfinite().all() for value in load_run(tmp_path).state_dict().values())
+    mended = {"change": {"lr": 0.01}}
+    _, history = run(one, tmp_path, resume=True, options=mended, **changes)
+    assert history.attrs["stopped"] == "all epochs done" and history.val_loss.notna().all()
+
+
+def test_weights_that_are_not_finite_are_no_start(data, tmp_path):
     net = tiny()
+    net.features[0].weight.data[0] = math.nan
+    with refuses(ValueError, got="finite"):
+        run(data, tmp_path, net)
+    assert LAST not in os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("init", ["he", "xavier"])
+def test_a_net_that_only_guesses_is_reported_once(data, init):
+    net = vgglib.vgg(OWN, num_classes=4, image_size=16, init=init)
     torch.nn.init.zeros_(net.classifier[-1].weight)
-    with warns(
-        StalledWarning, got=("epoch 1", "ln 4"), remedy=("vgglib.signal", "init='he'")
-    ) as caught:
+    remedy = ("vgglib.signal", "pre-initialise")
+    with warns(StalledWarning, got=("epoch 1", "ln 4"), remedy=remedy) as caught:
         fit(data, net, lr=1e-12, epochs=3)
-    assert len([w for w in caught if w.category is StalledWarning]) == 1
+    said = [str(w.message) for w in caught if w.category is StalledWarning]
+    assert len(said) == 1
+    assert ("init='he'" in said[0]) == (init != "he")  # what was done already is no advice
 
 
 def test_a_loss_that_comes_down_past_guessing_is_not_reported():
     def reports(*losses):
         run = SimpleNamespace(
-            model=tiny(), stalled=False, rows=[], place=SimpleNamespace(first=True)
-        )
+            model=tiny(), stalled=False, rows=[], place=SimpleNamespace(first=True),
+            classes=("r", "g", "b", "y"), own_loss=False, name="tiny",
+        )  # fmt: skip
         with warnings.catch_warnings(record=True, action="always") as caught:
             for epoch, loss in enumerate(losses, 1):
                 run.rows.append({"epoch": epoch, "train_loss": loss})
@@ -511,7 +745,145 @@ def test_accumulated_parts_make_the_step_of_the_whole_batch(data, tmp_path):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
+# ---- what is told before the first epoch
+
+
+@pytest.mark.parametrize(
+    ("wrong", "got", "remedy"),
+    [
+        (lambda d: Data("d", d.train, d.test[:0], d.classes, ""), (0, "validation"), "holdout=0.1"),
+        (lambda d: Data("d", d.train[:0], d.test, d.classes, ""), (0, "training"), "train="),
+        (lambda d: Data("d", d.train, d.test, (*d.classes, "x"), ""), (5, 4), "num_classes=5"),
+        (lambda d: Data("d", d.train, (d.test.images,), d.classes, ""), "tuple", "ImageSet"),
+        (lambda d: d.train, "ImageSet", "Data"),
+        (lambda d: mislabelled(d), "class 4", "num_classes=5"),
+    ],
+)
+def test_data_that_cannot_train_the_net_is_refused(data, tmp_path, wrong, got, remedy):
+    with refuses(ValueError, got=got, remedy=remedy):
+        run(wrong(data), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def mislabelled(data):
+    data.test.labels[7] = 4
+    return data
+
+
+@pytest.mark.parametrize("classes", [3, 5])
+def test_a_folder_and_a_net_have_the_same_classes(tmp_path, classes):
+    photos = photos_data(tmp_path / "photos")
+    net = vgglib.vgg(OWN, num_classes=classes, image_size=16)
+    found = Data("photos", photos, photos, tuple("rgby"), "made here")
+    with refuses(ValueError, got=("photos", 4, classes), remedy="num_classes=4"):
+        run(found, tmp_path / "run", net, options={"workers": 0}, scale=256, pad=0)
+    photos.targets[5] = 4
+    with refuses(ValueError, got="label 4", accepts="4 classes", remedy="classes="):
+        Data("photos", photos, photos, tuple("rgby"), "made here")
+    assert not (tmp_path / "run").exists()
+
+
+class WithoutRoom(torch.utils.data.Dataset):
+    """Reading fails as it does where /dev/shm is full."""
+
+    def __init__(self, photos):
+        self.photos = photos
+
+    def __len__(self):
+        return len(self.photos)
+
+    def __getitem__(self, index):
+        if torch.utils.data.get_worker_info() is not None:
+            raise RuntimeError("unable to write to file </torch_7_1>: No space left on device (28)")
+        return self.photos[index]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_too_little_shared_memory_is_told(tmp_path, split):
+    photos = photos_data(tmp_path / "photos")
+    sets = {"train": photos, "test": photos} | {split: WithoutRoom(photos)}
+    full = Data("photos", **sets, classes=tuple("rgby"), source="made here")
+    with refuses(OSError, got="/dev/shm", remedy=("workers=0", "--workers 0", "--shm-size=2g")):
+        run(full, None, options={"workers": 1}, scale=256, pad=0, batch_size=8, epochs=1)
+
+
+def test_without_a_compiler_it_is_said_in_a_line(tmp_path, monkeypatch, capsys):
+    def compile(*_, **__):
+        raise RuntimeError("No working C++ compiler found\nand a hundred lines more")
+
+    monkeypatch.setattr(torch, "compile", compile)
+    assert main([*QUICK, "--out", str(tmp_path / "run"), "--compile"]) == 2
+    said = capsys.readouterr().err
+    assert "No working C++ compiler found" in said and "--compile" in said
+    assert len(said.strip().splitlines()) == 1 and not (tmp_path / "run").exists()
+
+
+# ---- number formats
+
+
+class NoFloat64(TorchDispatchMode):
+    """Refuses every tensor of 64-bit floats, as Apple's GPUs do."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **kwargs or {})
+        if isinstance(result, torch.Tensor) and result.dtype == torch.float64:
+            raise TypeError(f"{function} makes float64")
+        return result
+
+
+def test_no_float64_is_made_on_a_device_without_it(data, tmp_path, monkeypatch):
+    assert devices.sum_dtype(torch.device("mps")) == torch.float32
+    assert data.mean  # which are made in 64 bits on the CPU
+    expected, history = run(data, None, tiny(batch_norm=True), epochs=1)
+    monkeypatch.setattr(devices, "NO_FLOAT64", {"cpu"})
+    with NoFloat64():
+        net, found = run(data, tmp_path, tiny(batch_norm=True), epochs=1)
+    assert same_weights(net, expected)
+    pd.testing.assert_frame_equal(history.drop(columns=CLOCK), found.drop(columns=CLOCK))
+
+
+def test_fp16_scales_the_loss_and_goes_on_with_the_same_bits(data, tmp_path):
+    changes = dict(precision="fp16", epochs=4, schedule="one-cycle")
+    with warnings.catch_warnings(action="ignore"):  # of fp16 where it is imitated
+        straight, history = run(data, tmp_path / "a", **changes)
+        run(data, tmp_path / "b", on_epoch=lambda row: row["epoch"] == 2, **changes)
+        forget_the_end(tmp_path / "b" / LAST)
+        assert checkpoint.read(tmp_path / "b" / LAST).state["scaler"]["scale"] > 1
+        resumed, _ = run(data, tmp_path / "b", resume=True, **changes)
+    assert same_weights(straight, resumed) and history.val_accuracy.iloc[-1] > 0.95
+
+
+def test_a_first_step_that_overflows_fp16_is_left_out(data, monkeypatch):
+    """torch halves the scale then; the weights stay, and momentum begins with the next step."""
+    monkeypatch.setattr(torch.amp, "GradScaler", partial(torch.amp.GradScaler, init_scale=2.0**40))
+    with warnings.catch_warnings(action="error"):
+        warnings.filterwarnings("ignore", ".*imitates", RuntimeWarning)
+        net, history = fit(data, precision="fp16", epochs=6)
+    assert all(weight.isfinite().all() for weight in net.parameters())
+    assert history.val_accuracy.iloc[-1] > 0.9
+
+
+def test_tf32_is_a_switch_for_the_time_of_the_run(data):
+    before, seen = torch.get_float32_matmul_precision(), []
+    net = tiny()
+    look = lambda *_: seen.append(torch.get_float32_matmul_precision())  # noqa: E731
+    net.classifier[-1].register_full_backward_hook(look)
+    fit(data, net, precision="tf32", epochs=1)
+    assert set(seen) == {"high"} and torch.get_float32_matmul_precision() == before
+
+
 # ---- input pipelines
+
+
+def photos_command(folder, *more):
+    """Arguments for a run on photos, made below a folder."""
+    for part in ("train", "val"):
+        if not (folder / "photos" / part).exists():
+            photos_data(folder / "photos" / part)
+    words = ["--data", "imagenet", "--root", folder / "photos", "--out", folder / "run", "--quiet"]
+    words += ["--net", "A", "--width", 0.0625, "--image-size", 32, "--batch-size", 8]
+    return [str(word) for word in (*words, *more)]
 
 
 def photos_data(folder, count=24):
@@ -631,6 +1003,29 @@ def test_two_processes_follow_the_loss_curve_of_one_and_leave_in_good_order(tmp_
     assert done.stdout.count("Stopped:") == 1  # only the first process talks
     resumed = call(*more, "--out", tmp_path / "two", "--resume")  # one process goes on with it
     assert resumed.returncode == 0, resumed.stderr
+
+
+@pytest.mark.slow
+def test_an_error_that_one_of_several_processes_meets_is_told(tmp_path):
+    """A photo in the second process's part of the first batch that is read is damaged."""
+    words = photos_command(tmp_path, "--epochs", 1, "--workers", 0)
+    photos = ImageFolder(tmp_path / "photos" / "train")
+    source = LoaderBatches(photos, tiny(), Recipe.paper(batch_size=8), (0, 0, 0), None, CPU, 0)
+    damaged = photos.samples[int(source.order(0)[0][7])][0]
+    with open(damaged, "w") as file:
+        file.write("not an image")
+    done = subprocess.run(
+        [*command(torchrun=2)[: -len(QUICK)], *words], env=environment(), capture_output=True,
+        text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert done.stderr.count(f"the image {damaged}") == 1 and "replace it" in done.stderr
+
+
+@pytest.mark.slow
+def test_an_error_that_all_processes_meet_is_told_once(tmp_path):
+    done = call("--out", tmp_path, "--accumulate", 7, torchrun=2)
+    assert done.returncode != 0 and done.stderr.count("must divide") == 1
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(data):

@@ -77,17 +77,23 @@ SCALES = (None, "S", "(S_min, S_max)", 224)
         ("lr", -1, "number"),
         ("lr", math.nan, "number"),
         ("momentum", 1.0, "[0, 1)"),
-        ("dropout", 1, (None, "[0, 1)")),
-        ("schedule", "cosine", ("plateau", "one-cycle", "constant")),
-        ("precision", "fp8", ("fp32", "bf16", "auto")),
+        ("dropout", 1, "[0, 1)"),
+        ("schedule", "linear", ("plateau", "one-cycle", "constant", "cosine", "step")),
+        ("optimizer", "adam", ("sgd", "adamw")),
+        ("milestones", (3,), ("schedule='step'",)),
+        ("warmup", 2.0, ("cosine", "step", "constant")),
+        ("clip", 0, ("positive",)),
+        ("cutout", -1, (0,)),
+        ("label_smoothing", 1, ("[0, 1)",)),
+        ("precision", "fp8", ("fp32", "tf32", "bf16", "fp16", "auto")),
         ("scale", 200, SCALES),
         ("scale", (512, 256), SCALES),
         ("holdout", 1.0, "[0, 1)"),
         ("weight_decay", math.inf, 0),
         ("lr", "fast", "number"),
         ("lr", None, "number"),
-        ("momentum", (1, 2), "number"),
-        ("dropout", "x", "number"),
+        ("momentum", (1, 2), "[0, 1)"),
+        ("dropout", "x", "[0, 1)"),
         ("flip", "yes", (True, False)),
         ("channels_last", 3, (True, False)),
         ("epochs", True, "integer"),
@@ -186,7 +192,7 @@ def test_on_epoch_sees_each_row_and_can_stop(data):
 
     recipe = Recipe.small(batch_size=50, epochs=5)
     history = vgglib.train(tiny(), data, recipe, progress=False, on_epoch=stop_at_two)
-    assert rows == [1, 2] and history.attrs["stopped"] == "on_epoch asked for it"
+    assert rows == [1, 2] and history.attrs["stopped"] == "a callback asked for it"
 
 
 class Folder(torch.utils.data.Dataset):
@@ -229,7 +235,7 @@ def test_images_from_disk_need_a_scale(data, changes, got, remedy):
 
 def test_classes_and_sizes_that_do_not_suit_the_net_are_refused(data):
     two = vgglib.vgg(TINY, num_classes=2, image_size=16)
-    with refuses(ValueError, got="class 3", accepts="0 … 1", remedy="num_classes=4"):
+    with refuses(ValueError, got=("colours", 4), accepts=2, remedy="num_classes=4"):
         fit(data, two)
     with refuses(ValueError, got="class 3", accepts="0 … 1", remedy="num_classes=4"):
         vgglib.evaluate(two, data.test, data.mean)
@@ -295,15 +301,27 @@ def test_half_precision_is_close_to_full(data):
 @pytest.mark.parametrize("there", [True, False])
 def test_auto_takes_bf16_where_the_device_has_it(data, monkeypatch, there):
     monkeypatch.setattr(precision, "has_bf16", lambda device: there)
-    monkeypatch.setattr(run, "has_bf16", lambda device: there)
     fixed = fit(data, epochs=1, precision="bf16" if there else "fp32")[0]
     chosen = fit(data, epochs=1, precision="auto")[0]
     for ours, theirs in zip(chosen.parameters(), fixed.parameters(), strict=True):
         assert torch.equal(ours, theirs)
 
 
+@pytest.mark.parametrize(
+    ("capability", "auto", "imitated"),
+    [((6, 1), "fp32", {"bf16", "fp16"}), ((7, 5), "fp16", {"bf16"}), ((8, 0), "bf16", set())],
+)
+def test_auto_is_what_the_gpu_has_units_for(monkeypatch, capability, auto, imitated):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert precision.precision_on("cuda", "auto") == auto
+    for chosen in ("fp32", "tf32", "bf16", "fp16"):
+        assert precision.precision_on("cuda", chosen) == chosen
+        assert precision.imitates("cuda", chosen) == (chosen in imitated)
+    assert precision.precision_on("mps", "auto") == "fp32"
+
+
 def test_imitated_bf16_is_reported(data, monkeypatch):
-    monkeypatch.setattr(run, "has_bf16", lambda device: False)
+    monkeypatch.setattr(precision, "has_bf16", lambda device: False)
     with warns(
         RuntimeWarning,
         got=("cpu", "bf16"),
@@ -332,8 +350,8 @@ def test_a_cpu_has_bf16_if_its_flags_say_so():
 
 
 def test_evaluate_names_the_precisions(data):
-    with refuses(ValueError, got=("precision", "fp16"), accepts=("fp32", "bf16", "auto")):
-        vgglib.evaluate(tiny(), data.test, data.mean, precision="fp16")
+    with refuses(ValueError, got=("precision", "fp8"), accepts=("fp32", "bf16", "auto")):
+        vgglib.evaluate(tiny(), data.test, data.mean, precision="fp8")
 
 
 def test_one_image_more_of_50000_is_better(data, monkeypatch):
@@ -380,11 +398,11 @@ def test_evaluate_gives_the_net_back_in_the_mode_it_had(data, training):
         ("dropout", (None, 0, 0.5), (-0.1, 1, True)),
         ("lr_factor", (0.001, 0.999), (0, 1, None)),
         ("holdout", (0, 0.999), (-0.1, 1, None)),
-        ("scale", (None, 224, [224, 224], (224, 300)), (223, (223, 300), (300, 224), True, (256,))),
+        ("scale", (None, 224, (224, 224), (224, 300)), (223, (223, 300), (300, 224), True, (256,))),
         ("scale", (np.int64(256),), ((224, 300.5), (224.0, 300), (True, 300), (224, 300, 301))),
         ("schedule", ("plateau", "one-cycle", "constant"), ("", None)),
         ("normalise", ("mean", "mean-std"), ("std", None)),
-        ("precision", ("fp32", "bf16", "auto"), ("fp16", None)),
+        ("precision", ("fp32", "tf32", "bf16", "fp16", "auto"), ("fp8", None)),
     ],
 )
 def test_each_field_takes_what_is_in_its_range_and_names_itself_else(name, inside, outside):
@@ -465,11 +483,11 @@ def batches(data, place=CPU, **changes):
 def test_an_epoch_shows_whole_batches_of_each_image_once_in_another_order_each_time(data):
     source = batches(data)
     assert len(source) == 6  # of 400 images; 40 are left over
-    first, second = source.order(1), source.order(2)
+    first, second = torch.stack(source.order(1)), torch.stack(source.order(2))
     assert first.shape == second.shape == (6, 60)
     assert len(first.unique()) == 360 and not torch.equal(first, second)
-    assert torch.equal(first, batches(data).order(1))
-    assert not torch.equal(first, batches(data, seed=1).order(1))
+    assert torch.equal(first, torch.stack(batches(data).order(1)))
+    assert not torch.equal(first, torch.stack(batches(data, seed=1).order(1)))
     shown = list(source.epoch(1))
     assert len(shown) == 6
     for (images, labels), part in zip(shown, first, strict=True):
@@ -589,10 +607,8 @@ def test_photos_come_in_the_same_order_and_from_their_own_generator(data):
     made = list(first.epoch(1))
     assert torch.equal(torch.get_rng_state(), state)
     assert [len(labels) for _, labels in made] == [8, 8]
-    order = source().order(1)
-    assert torch.equal(
-        torch.cat([labels for _, labels in made]), photos.split.labels[order.view(-1)]
-    )
+    order = torch.cat(source().order(1))
+    assert torch.equal(torch.cat([labels for _, labels in made]), photos.split.labels[order])
     pixels = made[0][0] * 2 + 1
     assert pixels.shape == (8, 3, 16, 16) and pixels.min() >= 0 and 200 < pixels.max() <= 255
     for more in ({"flip": True}, {"colour_shift": True}, {"seed": 1}, {"scale": (256, 512)}):

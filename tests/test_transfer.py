@@ -257,7 +257,7 @@ def two_kinds():
 def test_fine_tuning_learns_and_moves_what_it_should(net, two_kinds, factor):
     before = {name: value.clone() for name, value in net.state_dict().items()}
     tuned = transfer.fine_tune(
-        net, two_kinds, MEAN, STD, lr=0.02, factor=factor, epochs=4, batch_size=20
+        net, two_kinds, MEAN, STD, lr=0.02, factor=factor, epochs=6, batch_size=20
     )
     assert tuned is net and not net.training
     assert all(parameter.requires_grad for parameter in net.parameters())
@@ -277,3 +277,37 @@ def test_fine_tuning_repeats_itself(two_kinds):
         transfer.fine_tune(net, two_kinds, MEAN, lr=0.001, factor=0.5, epochs=1, seed=seed)
         nets.append(net.features[0].weight)
     assert torch.equal(nets[0], nets[1]) and not torch.equal(nets[0], nets[2])
+
+
+@pytest.mark.parametrize("factor", [0, 0.5])
+def test_fine_tuning_leaves_frozen_what_was_frozen(two_kinds, factor):
+    net = vgglib.vgg(SMALL, num_classes=2, image_size=16, init="he", batch_norm=True)
+    frozen = [*net.features[:2], net.classifier[-1]]  # conv1_1 and its batch norm; the last layer
+    for module in frozen:
+        module.requires_grad_(False)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    wanted = {name: weight.requires_grad for name, weight in net.named_parameters()}
+    transfer.fine_tune(net, two_kinds, MEAN, lr=0.01, factor=factor, epochs=1)
+    assert wanted == {name: weight.requires_grad for name, weight in net.named_parameters()}
+    stay = ("features.0.", "features.1.", f"classifier.{len(net.classifier) - 1}.")
+    stay += ("features.",) * (factor == 0)
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, before[name]) == name.startswith(stay), name
+
+
+def test_fine_tuning_says_what_it_cannot_train(net, two_kinds):
+    with refuses(TypeError, got="list", accepts="ImageSet", remedy="vgglib.train"):
+        transfer.fine_tune(net, [two_kinds[0]], MEAN, lr=0.01, factor=1)
+    with refuses(ValueError, got=("fine_tune", 0), accepts=1):
+        transfer.fine_tune(net, two_kinds[:0], MEAN, lr=0.01, factor=1)
+    with refuses(ValueError, got=("epochs", 0), accepts="integer"):
+        transfer.fine_tune(net, two_kinds, MEAN, lr=0.01, factor=1, epochs=0)
+    net.requires_grad_(False)
+    with refuses(ValueError, got="requires_grad=False", remedy="requires_grad=True"):
+        transfer.fine_tune(net, two_kinds, MEAN, lr=0.01, factor=1)
+
+
+def test_fine_tuning_leaves_the_callers_random_numbers_alone(net, two_kinds):
+    before = torch.get_rng_state()
+    transfer.fine_tune(net, two_kinds, MEAN, lr=0.01, factor=1, epochs=1)
+    assert torch.equal(torch.get_rng_state(), before)

@@ -11,10 +11,14 @@ import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+#: Kinds of devices that have no 64-bit floats.
+NO_FLOAT64 = {"mps"}
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ class Place:
         """What every process holds, in the order of their ranks."""
         if self.world == 1:
             return [value]
-        values = [None] * self.world
+        values: list = [None] * self.world
         dist.all_gather_object(values, value)
         return values
 
@@ -88,6 +92,34 @@ class Place:
         """Wait until the device has done what it was given."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+
+
+def sum_dtype(device: torch.device) -> torch.dtype:
+    """The floats in which many numbers are added up on a device: 64 bits where it has them."""
+    return torch.float32 if device.type in NO_FLOAT64 else torch.float64
+
+
+def generators(device: torch.device) -> dict[str, torch.Generator]:
+    """torch's own generators from which a net on a device draws, in dropout above all, by kind."""
+    found = {"cpu": torch.default_generator}
+    if device.type == "cuda":
+        torch.cuda.init()
+        index = torch.cuda.current_device() if device.index is None else device.index
+        found["cuda"] = torch.cuda.default_generators[index]
+    elif device.type == "mps":
+        found["mps"] = torch.mps._get_default_mps_generator()
+    return found
+
+
+@contextlib.contextmanager
+def random_state_kept(device: torch.device) -> Iterator[None]:
+    """At its end a caller's random numbers go on as if nothing had been drawn on the device."""
+    before = {generator: generator.get_state() for generator in generators(device).values()}
+    try:
+        yield
+    finally:
+        for generator, state in before.items():
+            generator.set_state(state)
 
 
 def _usable(device: str | torch.device) -> torch.device:
@@ -98,8 +130,8 @@ def _usable(device: str | torch.device) -> torch.device:
         found = torch.device(device)
     except RuntimeError:
         found = None
-    named = str(found) if found and found.index is not None else f"{found and found.type}"
-    if named not in here and f"{named}:0" not in here:
+    named = str(found)
+    if found is None or (named not in here and f"{named}:0" not in here):
         raise ValueError(f"there is no device {str(device)!r} here; there is {', '.join(here)}")
     return found
 
@@ -122,3 +154,18 @@ def processes() -> Iterator[None]:
     yield  # after an error this ends here, without waiting for processes that may never come
     dist.barrier()
     dist.destroy_process_group()
+
+
+def first_to_say(words: str) -> bool:
+    """Has no other process of the run said this yet? What all meet is to be told once.
+
+    It needs no answer from the others, which may be waiting for this one in vain, or be gone.
+    """
+    if "LOCAL_RANK" not in os.environ or not dist.is_available():
+        return True
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    try:
+        store = dist.TCPStore(host, port, timeout=timedelta(seconds=20))
+        return store.add(f"{os.environ.get('TORCHELASTIC_RESTART_COUNT')} {words}", 1) == 1
+    except RuntimeError:  # rather twice than never
+        return True

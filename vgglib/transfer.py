@@ -16,12 +16,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .augment import normalise
 from .data import ImageSet
+from .devices import Place
+from .evaluate import check_labels
 from .evaluate.views import Images, rescaled
+from .extras import extra
 from .features import activations
 from .model import VGG
+from .pixels import pixels_of
 from .precision import autocast
+from .train.batches import DeviceBatches, check_size
+from .train.loop import fit, frozen
+from .train.recipe import Recipe
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -33,7 +39,7 @@ STRENGTHS = (0.1, 1.0, 10.0)
 def descriptors(
     net: VGG,
     images: Images,
-    mean: Sequence[float],
+    mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     *,
     scales: int | Sequence[int],
@@ -50,8 +56,8 @@ def descriptors(
         Left as it was; only the part up to the last layer asked for is run.
     images : uint8 Tensor (N, 3, H, W), or sequence of PIL images or uint8 tensors (3, H, W)
         Of any sizes.
-    mean, std : three floats
-        The normalisation that the net was trained with, in 0–255 units.
+    mean, std : a float a channel, optional
+        In 0–255 units; the net's own (``net.pixels``) if they are left out.
     scales : int or sequence of int
         Q, the shorter side in pixels that each image is rescaled to, or several of them.
     layers : sequence of str, optional
@@ -93,13 +99,14 @@ def descriptors(
     if not len(images):
         raise ValueError("descriptors needs at least 1 image, got 0")
     device = next(net.parameters()).device
+    pixels_for = pixels_of(net, mean, std)
     found: dict[str, list[Tensor]] = {layer: [] for layer in layers}
     for scale in scales:
         rows: dict[str, dict[int, Tensor]] = {layer: {} for layer in layers}
         for indices, same in rescaled(images, scale):
             for start in range(0, len(indices), batch_size):
                 part = slice(start, start + batch_size)
-                pixels = normalise(same[part].to(device), mean, std)
+                pixels = pixels_for(same[part].to(device))
                 with autocast(device, precision):
                     views = [pixels, pixels.flip(-1)] if mirror else [pixels]
                     maps = [activations(net, view, layers) for view in views]
@@ -195,11 +202,11 @@ def linear_classifier(
         If the numbers of descriptors and labels differ, a descriptor is not finite, or all are
         the same.
     """
-    # scikit-learn is slow to import, and only classifiers need it.
-    from sklearn.model_selection import GridSearchCV, StratifiedShuffleSplit
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-    from sklearn.svm import LinearSVC
+    with extra("inside"):  # scikit-learn is slow to import, and only classifiers need it
+        from sklearn.model_selection import GridSearchCV, StratifiedShuffleSplit
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+        from sklearn.svm import LinearSVC
 
     if descriptors.ndim != 2 or labels.shape != descriptors.shape[:1]:
         raise ValueError(
@@ -300,7 +307,7 @@ def rate_groups(net: VGG, lr: float, factor: float) -> list[dict]:
 def fine_tune(
     net: VGG,
     images: ImageSet,
-    mean: Sequence[float],
+    mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     *,
     lr: float,
@@ -311,9 +318,9 @@ def fine_tune(
 ) -> VGG:
     """Train on from the weights that a net has, each stage at its own rate.
 
-    Stochastic gradient descent with the paper's momentum and L2 (§3.1) on the images and their
-    mirror images. The rates of :func:`rate_groups` rise and fall again within the run (one-cycle),
-    so that a new classifier's first gradients do little harm.
+    The loop of :func:`vgglib.train`, with the paper's momentum and L2 (§3.1), on the images and
+    their mirror images. The rates of :func:`rate_groups` rise and fall again within the run
+    (one-cycle), so that a new classifier's first gradients do little harm.
 
     Parameters
     ----------
@@ -321,39 +328,56 @@ def fine_tune(
         Trained in place, on the device where it is. Its classifier must have the new classes.
     images : ImageSet
         Of the net's size.
-    mean, std : three floats
-        The normalisation that the net was trained with, in 0–255 units.
+    mean, std : a float a channel, optional
+        In 0–255 units; the net's own (``net.pixels``) if they are left out.
     lr, factor : float
         See :func:`rate_groups`; with factor 0 the convolutional part stays as it is, the
         statistics of batch norm included.
     epochs, batch_size : int
     seed : int
-        Of the order of the images, the mirroring and dropout.
+        Of the order of the images, the mirroring and dropout; torch's own random numbers go on
+        afterwards as if nothing had been drawn.
 
     Returns
     -------
     VGG
-        The net, in evaluation mode.
+        The net, in evaluation mode. Parameters that took no gradient before were not trained and
+        take none now.
+
+    Raises
+    ------
+    TypeError
+        If the images are no ImageSet.
+    ValueError
+        If there is no image or none of the net's size, a label is no class of the net, a number is
+        out of its range, or nothing is left to train.
     """
-    torch.manual_seed(seed)
-    device = next(net.parameters()).device
-    pixels = normalise(images.images.to(device), mean, std)
-    labels = images.labels.to(device)
-    groups = rate_groups(net, lr, factor)
-    optimiser = torch.optim.SGD(groups, momentum=0.9, weight_decay=5e-4)
-    steps = epochs * -(-len(labels) // batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, [group["lr"] for group in groups], total_steps=steps, cycle_momentum=False
-    )
-    net.train()
-    net.features.train(factor > 0).requires_grad_(factor > 0)
-    for _ in range(epochs):
-        for part in torch.randperm(len(labels), device=device).split(batch_size):
-            mirrored = (torch.rand(len(part), device=device) < 0.5).view(-1, 1, 1, 1)
-            views = torch.where(mirrored, pixels[part].flip(3), pixels[part])
-            optimiser.zero_grad()
-            F.cross_entropy(net(views), labels[part]).backward()
-            optimiser.step()
-            schedule.step()
-    net.features.requires_grad_()
-    return net.eval()
+    if not isinstance(images, ImageSet):
+        raise TypeError(
+            f"fine_tune takes an ImageSet, such as data.train of a set in memory, got "
+            f"{type(images).__name__}; vgglib.train trains on folders of photos"
+        )
+    if not len(images):
+        raise ValueError("fine_tune needs at least 1 image, got 0")
+    check_labels(images.labels, net.num_classes)
+    place = Place(next(net.parameters()).device)
+    known = pixels_of(net, mean, std)
+    recipe = Recipe(
+        batch_size=batch_size, epochs=epochs, lr=lr, dropout=None, schedule="one-cycle",
+        scale=None, colour_shift=False, seed=seed,
+    )  # fmt: skip
+    check_size(images, net)
+    with frozen(net.features if factor == 0 else None):
+        groups = [
+            group | {"params": learning}
+            for group in rate_groups(net, lr, factor)
+            if (learning := [weight for weight in group["params"] if weight.requires_grad])
+        ]
+        if not groups:
+            raise ValueError(
+                f"fine_tune has nothing to train: with factor={factor} all parameters that are "
+                "left have requires_grad=False; give those that are to learn requires_grad=True"
+            )
+        source = DeviceBatches(images, net, recipe, known.mean, known.std, place, whole=False)
+        fit(net, source, recipe, parameters=groups)
+    return net

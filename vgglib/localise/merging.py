@@ -15,9 +15,9 @@ from torch import Tensor
 from torchvision.ops import box_convert, box_iou
 from torchvision.transforms.v2 import functional as tvf
 
-from ..augment import normalise
 from ..evaluate import dense
 from ..model import VGG
+from ..pixels import pixels_of
 from .boxes import decode
 
 #: Boxes with a larger match distance are not merged.
@@ -29,7 +29,7 @@ def candidates(
     boxes_net: VGG,
     classes_net: VGG,
     images: Tensor,
-    mean: Sequence[float],
+    mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     *,
     scale: int | None = None,
@@ -44,7 +44,8 @@ def candidates(
         A trained regressor, and the classification net that rates its boxes; both for images of
         one size.
     images : Tensor, (N, 3, S, S), uint8
-    mean, std : three floats
+    mean, std : a float a channel, optional
+        In 0–255 units; the net's own (``net.pixels``) if they are left out.
     scale : int, optional
         Q in pixels, to which the images are rescaled first.
 
@@ -76,10 +77,11 @@ def candidates(
     if scale is not None:
         images = tvf.resize(images, [scale], antialias=True)
     device = next(boxes_net.parameters()).device
+    known = pixels_of(classes_net, mean, std)
     whole_boxes, whole_classes = dense(boxes_net), dense(classes_net)
     found, rated = [], []
     for part in images.split(64):
-        pixels = normalise(part.to(device), mean, std)
+        pixels = known(part.to(device))
         codes = whole_boxes(pixels).cpu()  # (N, 4 · classes or 4, h, w)
         found.append(codes.flatten(2).movedim(2, 1).unflatten(2, (-1, 4)))
         rated.append(whole_classes(pixels).softmax(1).flatten(2).movedim(2, 1).cpu())

@@ -7,15 +7,20 @@ connected ones alone, under a Euclidean loss (appendix A.1, chapter 9).
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ..augment import normalise
+from .. import checks
+from ..devices import Place
 from ..model import VGG
-from ..precision import autocast
+from ..pixels import Pixels, pixels_of
+from ..train.batches import Batches, seed_of
+from ..train.loop import fit, frozen
+from ..train.recipe import Recipe
 from .boxes import decode, encode
 from .scenes import Scenes
 
@@ -112,7 +117,7 @@ def euclidean_loss(outputs: Tensor, codes: Tensor, labels: Tensor) -> Tensor:
 def train_boxes(
     net: VGG,
     scenes: Scenes,
-    mean: Sequence[float],
+    mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     *,
     layers: str = "all",
@@ -132,8 +137,8 @@ def train_boxes(
         From :func:`regressor`; trained on the device where it is, and left in evaluation mode.
     scenes : Scenes
         At the training scale S.
-    mean, std : three floats
-        The normalisation that the net was trained with, in 0–255 units.
+    mean, std : a float a channel, optional
+        In 0–255 units; the net's own (``net.pixels``) if they are left out.
     layers : {"all", "fc"}
         What is fine-tuned beside the new layer: everything, or the fully connected layers alone.
         The convolutions then stay as they are, running means of batch norm included.
@@ -156,53 +161,51 @@ def train_boxes(
     FloatingPointError
         If the loss is no longer finite.
     """
-    if layers not in LAYERS:
-        raise ValueError(f"layers must be one of {', '.join(LAYERS)}, got {layers!r}")
-    if epochs < 1 or not 0 < batch_size <= len(scenes):
-        raise ValueError(
-            f"epochs must be at least 1 and batch_size from 1 to the {len(scenes)} scenes, got "
-            f"{epochs!r} and {batch_size!r}"
-        )
-    device = next(net.parameters()).device
-    trained = net if layers == "all" else net.classifier
-    steps = len(scenes) // batch_size
-    sgd = torch.optim.SGD(trained.parameters(), lr, momentum, weight_decay=weight_decay)
-    rate = torch.optim.lr_scheduler.OneCycleLR(sgd, lr, total_steps=epochs * steps)
-    generator = torch.Generator().manual_seed(seed)
-    torch.manual_seed(seed)  # of dropout
-    net.eval()
-    trained.train()
-    net.to(memory_format=torch.channels_last)
-    rows = []
-    for epoch in range(1, epochs + 1):
-        order, total = torch.randperm(len(scenes), generator=generator), 0.0
-        for part in order[: steps * batch_size].split(batch_size):
-            batch = scenes[part]
-            images, boxes = batch.random_crops(net.image_size, generator)
-            images = normalise(images.to(device), mean, std)
-            codes = encode(boxes, net.image_size).to(device)
-            with autocast(device, precision):
-                with torch.set_grad_enabled(layers == "all"):
-                    maps = net.features(images)
-                outputs = net.classifier(maps.flatten(1))
-            loss = euclidean_loss(outputs.float(), codes, batch.labels.to(device))
-            sgd.zero_grad()
-            loss.backward()
-            sgd.step()
-            rate.step()
-            total += loss.item()
-        if not torch.isfinite(torch.tensor(total)):
-            raise FloatingPointError(
-                f"the loss is not finite in epoch {epoch}; take a smaller lr than {lr}"
-            )
-        rows.append({"epoch": epoch, "train_loss": total / steps})
-    net.eval()
-    return pd.DataFrame(rows)
+    checks.choice("layers", layers, LAYERS)
+    recipe = Recipe(
+        batch_size=batch_size, epochs=epochs, lr=lr, momentum=momentum, weight_decay=weight_decay,
+        dropout=None, schedule="one-cycle", precision=precision, seed=seed,
+    )  # fmt: skip
+    if recipe.batch_size > len(scenes):
+        raise ValueError(f"batch_size must be at most the {len(scenes)} scenes, got {batch_size!r}")
+    place = Place(next(net.parameters()).device)
+    source = SceneBatches(scenes, net.image_size, recipe, place, pixels_of(net, mean, std))
+    with frozen(net.features if layers == "fc" else None), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # what it says is the error below
+        history = fit(net, source, recipe, loss=_loss)
+    if "finite" in history.attrs["stopped"]:
+        raise FloatingPointError(f"{history.attrs['stopped']}; take a smaller lr than {lr}")
+    return history[["epoch", "train_loss"]]
+
+
+class SceneBatches(Batches):
+    """Random crops of scenes with their encoded boxes and classes, (n, 5)."""
+
+    def __init__(self, scenes: Scenes, crop: int, recipe: Recipe, place: Place, pixels: Pixels):
+        super().__init__(scenes, recipe, place, pixels)
+        self.scenes, self.crop = scenes, crop
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        order = self.order(epoch)
+        for step in range(start, len(self)):
+            draws = torch.Generator().manual_seed(seed_of(self.recipe.seed, epoch, step))
+            part = self.scenes[order[step][self.mine]]
+            images, boxes = part.random_crops(self.crop, draws)
+            targets = torch.cat([encode(boxes, self.crop), part.labels[:, None]], dim=1)
+            device = self.place.device
+            yield self.finished(images.to(device), targets.to(device), epoch, step)
+
+
+def _loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    return euclidean_loss(outputs, targets[:, :4], targets[:, 4].long())
 
 
 @torch.no_grad()
 def centre_boxes(
-    net: VGG, scenes: Scenes, mean: Sequence[float], std: Sequence[float] | None = None
+    net: VGG,
+    scenes: Scenes,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
 ) -> Tensor:
     """Boxes predicted from the central crop alone, for the true class (the paper's Table 8).
 
@@ -211,7 +214,8 @@ def centre_boxes(
     net : VGG
         From :func:`regressor`, trained.
     scenes : Scenes
-    mean, std : three floats
+    mean, std : a float a channel, optional
+        In 0–255 units; the net's own (``net.pixels``) if they are left out.
 
     Returns
     -------
@@ -219,7 +223,7 @@ def centre_boxes(
         In pixels of the scene.
     """
     device = next(net.parameters()).device
-    crops = scenes.centre(net.image_size)
-    outputs = [net(normalise(part.to(device), mean, std)).cpu() for part in crops.split(256)]
+    crops, pixels = scenes.centre(net.image_size), pixels_of(net, mean, std)
+    outputs = [net(pixels(part.to(device))).cpu() for part in crops.split(256)]
     boxes = decode(boxes_of(torch.cat(outputs), scenes.labels), net.image_size)
     return boxes + (scenes.size - net.image_size) // 2

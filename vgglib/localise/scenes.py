@@ -16,6 +16,7 @@ from torchvision.ops import masks_to_boxes
 from torchvision.transforms.v2 import functional as tvf
 
 from ..data import ImageSet
+from ..pictures import rgb
 from .boxes import check_boxes
 
 #: Grey level from which on a pixel of Fashion-MNIST belongs to the piece; below it, fringes.
@@ -190,6 +191,7 @@ def compose(
         raise ValueError(f"span must be two shares with 0 < low ≤ high ≤ 1, got {span!r}")
     if not 0 <= light <= 1:
         raise ValueError(f"light must be a number from 0 to 1, got {light!r}")
+    photos = [rgb(photo) for photo in photos]
     smallest = min(min(photo.size) for photo in photos)
     if smallest < size:
         raise ValueError(

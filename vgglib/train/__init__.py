@@ -4,17 +4,21 @@
 """
 
 from ..devices import processes
+from .callbacks import Callback, Progress, TensorBoard
 from .checkpoint import CheckpointError, load_run
+from .interrupts import Interrupted
 from .loop import train
 from .recipe import Recipe
 from .run import StalledWarning
-from .signals import Interrupted
 
 __all__ = [
+    "Callback",
     "CheckpointError",
     "Interrupted",
+    "Progress",
     "Recipe",
     "StalledWarning",
+    "TensorBoard",
     "load_run",
     "processes",
     "train",

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import io
-import os
+import signal
 import sys
 import warnings
 from dataclasses import fields
@@ -15,18 +14,21 @@ import torch
 
 from .. import data as datasets
 from ..configs import CONFIGS
-from ..devices import Place, processes
+from ..devices import Place, first_to_say, processes, sum_dtype
 from ..initialise import initialise
-from ..model import VGG, load_weights, vgg
+from ..model import VGG, vgg
+from ..pixels import Pixels
 from ..pre_initialise import pre_initialise
-from ..precision import PRECISIONS
-from . import record
-from .batches import pipeline, split
-from .checkpoint import LAST, CheckpointError, load_run
+from ..precision import PRECISIONS, precision_on
+from ..weights import load_weights
+from . import report
+from .batches import check_data, pipeline, split
+from .callbacks import TensorBoard
+from .checkpoint import LAST, load_run
 from .heap import keep_freed_memory
+from .interrupts import Interrupted
 from .loop import train
-from .recipe import Recipe
-from .signals import Interrupted
+from .recipe import Recipe, parsed
 
 EXAMPLES = """\
 examples:
@@ -35,6 +37,8 @@ examples:
     python -m vgglib.train --net D --data cifar10 --out runs/d --resume
   A quick one for two CPU cores:
     python -m vgglib.train --net A --width 0.25 --data cifar10 --recipe small --out runs/a
+  Pictures of your own, in a folder a class:
+    python -m vgglib.train --net A --batch-norm --data folder --root pictures --out runs/mine
   ImageNet on four GPUs, net D started from a trained net A:
     torchrun --nproc-per-node 4 -m vgglib.train --net D --data imagenet --root /data/imagenet \\
         --pre-init runs/a --precision bf16 --out runs/d
@@ -68,12 +72,10 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
 
     data = parser.add_argument_group("the data")
-    data.add_argument(
-        "--data", default="cifar10", help="cifar10, fashion-mnist, fashion-mnist-mini, imagenette, "
-        "imagenet (cifar10)",
-    )  # fmt: skip
-    data.add_argument("--root", metavar="DIR", help="where it lies; needed for imagenet")
-    data.add_argument("--limit", type=int, metavar="N", help="only the first N training images")
+    names = ", ".join(datasets.LOADERS)
+    data.add_argument("--data", default="cifar10", help=f"{names} (cifar10)")
+    data.add_argument("--root", metavar="DIR", help="where it lies; needed for imagenet and folder")
+    data.add_argument("--limit", type=int, metavar="N", help="N training images, of all classes")
     data.add_argument("--workers", type=int, default=4, help="processes that read photos (4)")
 
     recipe = parser.add_argument_group("the recipe")
@@ -86,7 +88,8 @@ def parser() -> argparse.ArgumentParser:
     recipe.add_argument("--lr", type=float, help="the learning rate to start with")
     recipe.add_argument(
         "--precision", choices=PRECISIONS,
-        help="of the products; auto: bf16 where the device has arithmetic for it",
+        help="of the products; auto: bf16 where the device has arithmetic for it, fp16 on GPUs "
+        "that have it for that alone, else fp32",
     )  # fmt: skip
     recipe.add_argument("--seed", type=int, help="also of the weights")
     recipe.add_argument(
@@ -100,6 +103,10 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--resume", nargs="?", const="last", default=False, choices=["last", "previous"],
         help="go on where the run in --out stopped (or from the checkpoint before)",
+    )  # fmt: skip
+    run.add_argument(
+        "--change", action="append", default=[], metavar="KEY=VALUE",
+        help="with --resume: go on with another value, as --change lr=0.001 or --change epochs=90",
     )  # fmt: skip
     run.add_argument("--checkpoint-steps", type=int, default=1000, metavar="N",
                      help="a checkpoint every N steps and after each epoch (1000)")  # fmt: skip
@@ -136,15 +143,7 @@ def the_data(options, place: Place) -> datasets.Data:
     if error is not None:
         raise error
     found = found or datasets.load(options.data, root=options.root, progress=False)
-    if options.limit is None:
-        return found
-    if options.limit < 1:
-        raise ValueError(f"--limit must be at least 1, got {options.limit}")
-    if isinstance(found.train, datasets.ImageSet):
-        part = found.train[: options.limit]
-    else:
-        part = torch.utils.data.Subset(found.train, range(min(options.limit, len(found.train))))
-    return datasets.Data(found.name, part, found.test, found.classes, found.source)
+    return found if options.limit is None else found.limited(options.limit)
 
 
 def the_net(options, data: datasets.Data, seed: int) -> VGG:
@@ -168,14 +167,7 @@ def the_net(options, data: datasets.Data, seed: int) -> VGG:
     )
     initialise(net, options.init, options.std)
     if options.weights:
-        weights = Path(options.weights)
-        if weights.is_dir():
-            load_weights(net, load_run(weights).state_dict())
-        else:
-            try:
-                load_weights(net, load_run(weights).state_dict())
-            except (CheckpointError, FileNotFoundError):  # weights alone, or torchvision's by name
-                load_weights(net, options.weights)
+        load_weights(net, options.weights)
     if options.pre_init:
         pre_initialise(net, load_run(options.pre_init))
     return net
@@ -183,9 +175,12 @@ def the_net(options, data: datasets.Data, seed: int) -> VGG:
 
 def pipeline_rate(net: VGG, data: datasets.Data, recipe: Recipe, place: Place, workers) -> float:
     """Images a second that the input pipelines of all processes make when nobody trains."""
+    check_data(data, recipe, net)
     training, _ = split(data, recipe)
-    source = pipeline(training, net, recipe, *recipe.normalisation(data), place, workers)
-    rate = torch.tensor(source.rate(), dtype=torch.double, device=place.device)
+    pixels = net.pixels or Pixels(*recipe.normalisation(data))
+    source = pipeline(training, net, recipe, pixels, place, workers)
+    rate = torch.tensor(source.rate(), dtype=sum_dtype(place.device), device=place.device)
+    source.close()
     return float(place.total(rate))
 
 
@@ -215,16 +210,16 @@ def main(arguments: list[str] | None = None) -> int:
     Returns
     -------
     int
-        0: trained. 1: the loss stopped being finite, or memory was too small. 2: something given
-        is wrong. 128 + n: stopped by signal n, with a checkpoint.
+        0: trained. 1: the loss or a weight stopped being finite, memory was too small, or another
+        process failed. 2: something given is wrong. 128 + n: stopped by signal n, with a checkpoint
+        unless it was told twice or the training had not begun.
     """
     for stream in (sys.stdout, sys.stderr):
         # A terminal that lacks a letter shows a question mark in its place.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     options = parser().parse_args(arguments)
-    # Until the devices are known, so that an error before that is said once, too.
-    place = Place(torch.device("cpu"), int(os.environ.get("RANK", 0)))
+    place = Place(torch.device("cpu"))  # until the devices are known
     # Errors leave by the outer way: a process that fails alone must not wait for the others.
     try:
         with processes():
@@ -234,14 +229,22 @@ def main(arguments: list[str] | None = None) -> int:
             try:
                 return run(options, place)
             except Interrupted as stop:
-                say(place, f"\n{stop}")
+                say(f"\n{stop}")
                 return 128 + stop.signal
+    except KeyboardInterrupt:
+        say("\nSIGINT: stopped without a checkpoint")
+        return 128 + signal.SIGINT
     except torch.cuda.OutOfMemoryError as error:
-        say(place, f"error: {error}", always=True)
+        say(f"error: {error}")
         return 1
     except (ValueError, TypeError, OSError) as error:
-        say(place, f"error: {told_by_worker(error)}")
+        say(f"error: {told_by_worker(error)}")
         return 2
+    except RuntimeError as error:
+        if place.world == 1 or "by peer" not in str(error):
+            raise
+        say("error: another process of the run has ended, and has said why if it could")
+        return 1
 
 
 def told_by_worker(error: Exception) -> str:
@@ -250,9 +253,9 @@ def told_by_worker(error: Exception) -> str:
     return words.strip().splitlines()[-1] if words.startswith("Caught ") else words
 
 
-def say(place: Place, words: str, always: bool = False) -> None:
-    """Tell the person at the terminal, once; ``always``: what only one process may have met."""
-    if place.first or always:
+def say(words: str) -> None:
+    """Tell the person at the terminal what a process met; what all of them meet, once."""
+    if first_to_say(words):
         print(words, file=sys.stderr, flush=True)
 
 
@@ -260,85 +263,55 @@ def run(options: argparse.Namespace, place: Place) -> int:
     """One run from its options; the exit status."""
     if not options.out:
         raise ValueError("--out needs the name of a folder, got an empty one")
-    recipe = the_recipe(options)
-    events = Events(Path(options.out), wanted=options.tensorboard and place.first)
+    recipe, change = the_recipe(options), parsed(options.change)
+    out = Path(options.out).expanduser()
+    callbacks = [TensorBoard(out)] if options.tensorboard else []
     data = the_data(options, place)
     net = the_net(options, data, recipe.seed)
-    out = Path(options.out)
     if place.first:
         several = f", {place.world} processes" if place.world > 1 else ""
         print(
             f"{net.config.name} on {data.name} ({len(data.train):,} images), "
-            f"{place.device}{several}"
+            f"{place.device}, {precision_on(place.device, recipe.precision)}{several}"
         )
-        print(recipe, flush=True)
+        print(recipe.changed_in_a_run(change), flush=True)
     net.to(place.device)
     rate = pipeline_rate(net, data, recipe, place, options.workers)
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        warnings.showwarning = lambda message, *_, **__: say(place, f"warning: {message}")
+        warnings.showwarning = lambda message, *_, **__: place.first and say(f"warning: {message}")
         history = train(
             net,
             data,
             recipe,
             device=place.device,
             progress=not options.quiet,
-            on_epoch=lambda row: told(row, events, options.quiet),
+            on_epoch=told if options.quiet else None,
+            callbacks=callbacks,
             workers=options.workers,
             out=out,
             resume=options.resume,
+            change=change,
             checkpoint_steps=options.checkpoint_steps,
             accumulate=options.accumulate,
             compiled=options.compile,
             deterministic=options.deterministic,
         )
     if place.first:
-        files = [out / LAST, out / record.HISTORY, out / record.CONFIG, record.curves(out, history)]
-        files += events.close()
+        files = [out / LAST, out / report.HISTORY, out / report.CONFIG]
+        files += [*report.curves(out, history), *sorted(out.glob("events.out.*"))]
         print(summary(history, rate, files), flush=True)
     return 1 if "finite" in history.attrs["stopped"] else 0
 
 
-class Events:
-    """TensorBoard's file, opened with the first epoch, so that a refused run leaves none."""
-
-    def __init__(self, folder: Path, wanted: bool):
-        self.folder, self.wanted, self.writer = folder, wanted, None
-        if wanted and importlib.util.find_spec("tensorboard") is None:
-            raise ValueError(
-                "--tensorboard needs the package tensorboard: pip install tensorboard, or leave "
-                "it out"
-            )
-
-    def note(self, row: dict) -> None:
-        """Add an epoch; what a run that was cut off noted of it and of later ones is dropped."""
-        if not self.wanted:
-            return
-        if self.writer is None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self.writer = SummaryWriter(self.folder, purge_step=row["epoch"])
-        for name, value in row.items():
-            if name != "epoch":
-                self.writer.add_scalar(name, value, row["epoch"])
-
-    def close(self) -> list[Path]:
-        """The files that there are."""
-        if self.writer is not None:
-            self.writer.close()
-        return sorted(self.folder.glob("events.out.*")) if self.wanted else []
-
-
-def told(row: dict, events: Events, quiet: bool) -> None:
-    """Say and note the result of an epoch."""
-    if quiet:
-        print(
-            f"epoch {row['epoch']}: lr {row['lr']:.0e}, training loss {row['train_loss']:.4f}, "
-            f"validation loss {row['val_loss']:.4f}, accuracy {row['val_accuracy']:.2%}, "
-            f"{row['images_per_second']:,.0f} images/s",
-            flush=True,
-        )
-    events.note(row)
+def told(row: dict) -> None:
+    """Say the result of an epoch, where no bar shows it."""
+    print(
+        f"epoch {row['epoch']}: lr {row['lr']:.0e}, training loss {row['train_loss']:.4f}, "
+        f"validation loss {row['val_loss']:.4f}, accuracy {row['val_accuracy']:.2%}, "
+        f"{row['images_per_second']:,.0f} images/s",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

@@ -10,7 +10,9 @@ can make its own part of the same batch.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -19,10 +21,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from ..augment import ColourShift, batch_crops, normalise, rgb_pca, training_crop
-from ..data import Data, ImageSet
+from ..augment import ColourShift, batch_crops, cutout, rgb_pca, training_crop
+from ..data import Data, ImageSet, labels_of
 from ..devices import Place
 from ..evaluate import check_labels, read_image
+from ..pixels import Pixels
+from .interrupts import leave_ctrl_c_to_the_first
 from .recipe import Recipe
 
 
@@ -35,7 +39,7 @@ def seed_of(*keys: int) -> int:
 def split(data: Data, recipe: Recipe) -> tuple[ImageSet | Dataset, ImageSet | Dataset]:
     """Training and validation images, by ``recipe.holdout``."""
     if recipe.holdout == 0:
-        return data.train, data.test
+        return data.train, data.test  # None: nothing is validated
     order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(recipe.seed))
     held = round(recipe.holdout * len(order))
     if not 0 < held < len(order):
@@ -52,11 +56,64 @@ def split(data: Data, recipe: Recipe) -> tuple[ImageSet | Dataset, ImageSet | Da
 def check_size(split: ImageSet, model) -> None:
     """Raise a ValueError if the images are not of the net's size."""
     height, width = split.images.shape[-2:]
-    if (height, width) != (model.image_size, model.image_size):
+    size = size_of(model, split)
+    if (height, width) != (size, size):
         raise ValueError(
-            f"the images are {height} × {width} px and the net takes {model.image_size} px; build "
+            f"the images are {height} × {width} px and the net takes {size} px; build "
             f"it with image_size={width} (--image-size {width})"
         )
+
+
+def check_data(data: Data, recipe: Recipe, model) -> None:
+    """Raise a ValueError if the data cannot train and test the net, before anything is done."""
+    if not isinstance(data, Data):
+        raise ValueError(
+            f"train takes a Data, such as vgglib.data.load gives, got {type(data).__name__}; "
+            "Data(name, train, test, classes, source) makes one of two sets of images"
+        )
+    classes = classes_of(model) or len(data.classes)
+    if len(data.classes) != classes:
+        raise ValueError(
+            f"{data.name} has {len(data.classes)} classes and the net tells {classes} "
+            f"apart; build it with num_classes={len(data.classes)}"
+        )
+    used = {"training": data.train}
+    if data.test is not None and not recipe.holdout:
+        used["validation"] = data.test
+    elif not recipe.holdout and recipe.schedule == "plateau":
+        raise ValueError(
+            f"{data.name} has no validation images, which schedule='plateau' looks at; take "
+            "another schedule, or hold some out (holdout=0.1)"
+        )
+    for what, images in used.items():
+        if not isinstance(images, ImageSet | Dataset):
+            raise ValueError(
+                f"the {what} images must be an ImageSet or a Dataset of (PIL image, class), got "
+                f"{type(images).__name__}"
+            )
+        if not len(images):
+            raise ValueError(
+                f"{data.name} has 0 {what} images; its train= needs some, and test=, too, unless "
+                "part of train= is held out for validation (holdout=0.1)"
+            )
+        labels = labels_of(images)
+        if labels is not None:
+            check_labels(labels, classes)
+
+
+@contextlib.contextmanager
+def told_of_shared_memory() -> Iterator[None]:
+    """An error of processes that read images, if it is of their shared memory, says what helps."""
+    try:
+        yield
+    except (RuntimeError, OSError) as error:
+        if not re.search(r"shared memory|</torch_|Bus error", str(error)):
+            raise
+        raise OSError(
+            "the processes that read images have too little shared memory (/dev/shm) to hand them "
+            "over: take workers=0 (--workers 0), fewer workers, or a machine or container with "
+            "more of it (docker run --shm-size=2g)"
+        ) from error
 
 
 class Batches(ABC):
@@ -70,11 +127,18 @@ class Batches(ABC):
         ``batch_size`` images make a step, over all processes together.
     place : Place
         The device, and which part of each batch is this process's.
+    pixels : Pixels
+        How the net's images are normalised.
+    transform : callable, optional
+        Images (n, C, H, W) of 0–255 and labels (n,) → images and labels.
+    whole : bool
+        Whole batches only; else an epoch ends with a smaller one and leaves no image out.
     """
 
-    def __init__(self, split: ImageSet | Dataset, recipe: Recipe, place: Place):
+    def __init__(self, split, recipe, place: Place, pixels: Pixels, transform=None, whole=True):
         if len(split) == 0:
             raise ValueError("there are no training images")
+        self.pixels, self.transform, self.whole = pixels, transform, whole
         self.count, self.recipe, self.place = len(split), recipe, place
         self.batch = min(recipe.batch_size, self.count)
         if self.batch % place.world:
@@ -84,13 +148,13 @@ class Batches(ABC):
             )
 
     def __len__(self) -> int:
-        return self.count // self.batch  # whole batches only
+        return self.count // self.batch if self.whole else -(-self.count // self.batch)
 
-    def order(self, epoch: int) -> Tensor:
-        """(steps, batch): the images of each step of an epoch."""
+    def order(self, epoch: int) -> tuple[Tensor, ...]:
+        """The images of each step of an epoch, (batch,) each."""
         generator = torch.Generator().manual_seed(seed_of(self.recipe.seed, epoch))
         order = torch.randperm(self.count, generator=generator)
-        return order[: len(self) * self.batch].view(len(self), self.batch)
+        return order[: len(self) * self.batch].split(self.batch)
 
     @property
     def mine(self) -> slice:
@@ -98,9 +162,23 @@ class Batches(ABC):
         share = self.batch // self.place.world
         return slice(self.place.rank * share, (self.place.rank + 1) * share)
 
+    def finished(self, images: Tensor, labels: Tensor, *keys: int) -> tuple[Tensor, Tensor]:
+        """What comes after the crop, the same for both pipelines; ``keys``: of the step."""
+        if self.transform is not None:
+            images, labels = self.transform(images, labels)
+        if self.recipe.cutout:
+            draws = torch.Generator(images.device)
+            draws.manual_seed(seed_of(self.recipe.seed, *keys, self.place.rank, 1))
+            mean = torch.tensor(self.pixels.mean)
+            images = cutout(images, self.recipe.cutout, mean, generator=draws)
+        return self.pixels(images), labels
+
     @abstractmethod
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of an epoch from step ``start`` on: images (n, 3, H, W), labels (n,)."""
+
+    def close(self) -> None:  # noqa: B027
+        """End the processes that read images."""
 
     def rate(self, seconds: float = 1.0) -> float:
         """Images a second that this process's pipeline makes when nobody trains on them."""
@@ -125,16 +203,19 @@ class DeviceBatches(Batches):
     costs less than it would to explain why the crops depend on the number of processes.
     """
 
-    def __init__(self, split: ImageSet, model, recipe: Recipe, mean, std, place: Place):
-        super().__init__(split, recipe, place)
-        check_labels(split.labels, model)
+    def __init__(
+        self, split: ImageSet, model, recipe, mean, std, place, transform=None, whole=True
+    ):
+        super().__init__(split, recipe, place, Pixels(mean, std), transform, whole)
+        self.size = size_of(model, split)
         self.images, self.labels = split.images.to(place.device), split.labels.to(place.device)
-        self.size, self.mean, self.std = model.image_size, mean, std
         self.scale = recipe.scale_for(self.size)
-        self.shift = ColourShift(*rgb_pca(split.images[:10_000])) if recipe.colour_shift else None
+        self.shift = (
+            ColourShift(*rgb_pca(split.images[:10_000].cpu())) if recipe.colour_shift else None
+        )
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        order = self.order(epoch).to(self.place.device)
+        order = [part.to(self.place.device) for part in self.order(epoch)]
         draws = torch.Generator(self.place.device)
         for step in range(start, len(self)):
             draws.manual_seed(seed_of(self.recipe.seed, epoch, step))
@@ -150,13 +231,15 @@ class DeviceBatches(Batches):
             if self.shift is not None:
                 images = self.shift(images, draws)
             mine = self.mine
-            yield normalise(images[mine], self.mean, self.std), self.labels[part[mine]]
+            yield self.finished(images[mine], self.labels[part[mine]], epoch, step)
 
 
 class LoaderBatches(Batches):
     """A dataset of PIL images, read and cropped by worker processes ahead of their use."""
 
-    def __init__(self, split: Dataset, model, recipe: Recipe, mean, std, place: Place, workers):
+    def __init__(
+        self, split: Dataset, model, recipe: Recipe, mean, std, place, workers, transform=None
+    ):
         if recipe.scale is None:
             raise ValueError(
                 "images read from disk have no common size: the recipe needs a scale, such as "
@@ -164,16 +247,15 @@ class LoaderBatches(Batches):
             )
         if recipe.pad:
             raise ValueError(f"pad={recipe.pad} is for small in-memory sets; set pad=0")
-        super().__init__(split, recipe, place)
+        super().__init__(split, recipe, place, Pixels(mean, std), transform)
+        size = size_of(model, split)
         crop = training_crop(
-            recipe.scale_for(model.image_size),
-            model.image_size,
+            recipe.scale_for(size),
+            size,
             flip=recipe.flip,
             colour_shift=ColourShift() if recipe.colour_shift else None,
-            mean=mean,
-            std=std,
         )
-        self.wanted: list[list[tuple[int, int]]] = []
+        self.classes, self.wanted = classes_of(model), []  # wanted: (epoch, index)s of each step
         self.loader = DataLoader(
             _Keyed(split, crop, recipe.seed),
             batch_sampler=_Wanted(self),
@@ -182,16 +264,23 @@ class LoaderBatches(Batches):
             pin_memory=place.device.type == "cuda",
             # Its own generator: the default would draw from the one that dropout draws from.
             generator=torch.Generator().manual_seed(recipe.seed),
+            worker_init_fn=leave_ctrl_c_to_the_first,
         )
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        steps = self.order(epoch)[start:, self.mine].tolist()
+        steps = [step[self.mine].tolist() for step in self.order(epoch)[start:]]
         self.wanted = [[(epoch, index) for index in step] for step in steps]
-        for images, labels in self.loader:
-            yield (
-                images.to(self.place.device, non_blocking=True),
-                labels.to(self.place.device, non_blocking=True),
-            )
+        with told_of_shared_memory():
+            for step, (images, labels) in enumerate(self.loader, start):
+                if self.classes:
+                    check_labels(labels, self.classes)
+                images, labels = (
+                    values.to(self.place.device, non_blocking=True) for values in (images, labels)
+                )
+                yield self.finished(images, labels, epoch, step)
+
+    def close(self) -> None:
+        self.loader = None  # with it goes its iterator, which ends the processes
 
 
 class _Wanted:
@@ -224,8 +313,20 @@ class _Keyed(Dataset):
             return self.transform(image), label
 
 
-def pipeline(split: ImageSet | Dataset, model, recipe: Recipe, mean, std, place: Place, workers):
+def pipeline(split: ImageSet | Dataset, model, recipe, pixels, place, workers, transform=None):
     """The pipeline that suits a set of training images."""
+    common = (split, model, recipe, pixels.mean, pixels.std, place)
     if isinstance(split, ImageSet):
-        return DeviceBatches(split, model, recipe, mean, std, place)
-    return LoaderBatches(split, model, recipe, mean, std, place, workers)
+        return DeviceBatches(*common, transform)
+    return LoaderBatches(*common, workers, transform)
+
+
+def size_of(model, split: ImageSet | Dataset) -> int:
+    """Side in pixels of the crops: the net's, else that of the images in memory, else 224."""
+    images = split.images.shape[-1] if isinstance(split, ImageSet) else 224
+    return getattr(model, "image_size", images)
+
+
+def classes_of(model) -> int | None:
+    """How many classes a net tells apart, if it says so."""
+    return getattr(model, "num_classes", None)

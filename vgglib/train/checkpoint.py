@@ -8,7 +8,6 @@ nothing in it can run when it is loaded.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -20,7 +19,7 @@ import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 try:
     import fcntl
@@ -29,8 +28,10 @@ except ImportError:  # Windows has none
 
 from ..configs import LRN, Config, Conv
 from ..model import VGG
+from ..pixels import Pixels
+from ..weights import LAST, digest
 
-LAST, PREVIOUS = "last.safetensors", "previous.safetensors"
+PREVIOUS = "previous.safetensors"
 LOCK = ".lock"
 FORMAT = "vgglib checkpoint 1"
 
@@ -49,10 +50,13 @@ class Checkpoint:
         JSON: ``net``, ``recipe``, ``data``, position, history and schedule.
     tensors : dict of str to Tensor
         ``model.*``, ``optimiser.*``, ``rng.*`` and running sums.
+    path : Path, optional
+        The file.
     """
 
     state: dict
     tensors: dict[str, Tensor]
+    path: Path | None = None
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         """The tensors whose names begin with ``prefix.``, without it."""
@@ -60,9 +64,37 @@ class Checkpoint:
         return {k[start:]: t for k, t in self.tensors.items() if k.startswith(f"{prefix}.")}
 
     def net(self) -> VGG:
-        """The network, built anew with the checkpoint's weights, in evaluation mode."""
+        """The network, built anew with the checkpoint's weights, in evaluation mode.
+
+        Raises
+        ------
+        CheckpointError
+            If the net that was trained had been changed after it was built.
+        """
+        if "stages" not in self.state["net"]:
+            raise CheckpointError(
+                f"{self.path} holds a net that vgglib does not build, {self.state['net']['name']}; "
+                "build it yourself, and net.load_state_dict(vgglib.train.checkpoint.read("
+                f"{str(self.path)!r}).part('model')) gives it the weights"
+            )
         net = build_net(self.state["net"])
-        net.load_state_dict(self.part("model"))
+        changed = list(self.state["net"].get("changed", []))
+        try:
+            net.load_state_dict(self.part("model"))
+        except RuntimeError as error:  # an older checkpoint does not say what was changed
+            changed = changed or [line.strip() for line in str(error).splitlines()[1:]]
+        known = self.state.get("normalisation")
+        net.pixels = Pixels(**known) if known else None
+        net.classes = tuple(self.state.get("classes") or ()) or None
+        if changed:
+            more = f"\n  and {len(changed) - 5} more" if len(changed) > 5 else ""
+            raise CheckpointError(
+                f"{self.path} holds another net than vgglib.vgg builds:\n  "
+                + "\n  ".join(changed[:5])
+                + f"{more}\nBuild it as it was built for the training; "
+                "net.load_state_dict(vgglib.train.checkpoint.read("
+                f"{str(self.path)!r}).part('model')) gives it the weights"
+            )
         return net.eval()
 
 
@@ -84,20 +116,24 @@ def load_run(path: str | os.PathLike) -> VGG:
     FileNotFoundError
         If there is no checkpoint.
     CheckpointError
-        If it is damaged or something else.
+        If it is damaged or something else, or the net that was trained had been changed after
+        :func:`vgglib.vgg` built it (another layer added or put in place of one).
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     return read(path / LAST if path.is_dir() else path).net()
 
 
-def describe_net(model: VGG) -> dict:
-    """All that ``build_net`` needs, as JSON."""
+def describe_net(model: nn.Module) -> dict:
+    """All that ``build_net`` needs, as JSON; of a net that is no VGG its name and its layers."""
+    if not isinstance(model, VGG):
+        return {"name": type(model).__qualname__, "layers": _layers(model)}
     config = model.config
     stages = [
         [{"lrn": asdict(layer)} if isinstance(layer, LRN) else asdict(layer) for layer in stage]
         for stage in config.stages
     ]
-    return {
+    dropout = [module.p for module in model.modules() if isinstance(module, nn.Dropout)]
+    net = {
         "name": config.name,
         "stages": stages,
         "hidden": list(config.hidden),
@@ -105,6 +141,23 @@ def describe_net(model: VGG) -> dict:
         "image_size": model.image_size,
         "width": model.width,
         "batch_norm": model.batch_norm,
+        "in_channels": model.in_channels,
+        "dropout": dropout[0] if dropout else 0.5,
+    }
+    with torch.device("meta"):
+        anew = build_net(net)
+    changed = [
+        f"{name or 'the net'}: {ours or 'nothing'} in place of {theirs or 'nothing'}"
+        for name, (ours, theirs) in unequal(_layers(model), _layers(anew)).items()
+    ]
+    return net | ({"changed": changed} if changed else {})
+
+
+def _layers(model: nn.Module) -> dict[str, str]:
+    """What each module is, by name: a layer with its settings, of what holds layers the class."""
+    return {
+        name: type(module).__name__ if next(module.children(), None) else repr(module)
+        for name, module in model.named_modules()
     }
 
 
@@ -114,7 +167,8 @@ def build_net(net: dict) -> VGG:
         tuple(LRN(**layer["lrn"]) if "lrn" in layer else Conv(**layer) for layer in stage)
         for stage in net["stages"]
     )
-    options = {k: net[k] for k in ("num_classes", "image_size", "width", "batch_norm")}
+    names = ("num_classes", "image_size", "width", "batch_norm", "dropout", "in_channels")
+    options = {name: net[name] for name in names if name in net}
     return VGG(Config(net["name"], stages, tuple(net["hidden"])), **options)
 
 
@@ -133,10 +187,11 @@ def write(folder: Path, checkpoint: Checkpoint) -> Path:
     fresh = folder / f"{LAST}.new"
     tensors = {name: t.detach().cpu().contiguous() for name, t in checkpoint.tensors.items()}
     state = json.dumps(checkpoint.state)
-    header = {"format": FORMAT, "state": state, "sha256": _digest(state, tensors)}
+    header = {"format": FORMAT, "state": state, "sha256": digest(state, tensors)}
     try:
         save_file(tensors, fresh, metadata=header)
-        fresh.chmod(0o644)  # safetensors writes files that only their owner can read
+        with contextlib.suppress(OSError):  # not every file system knows modes
+            fresh.chmod(0o644)  # safetensors writes files that only their owner can read
         with open(fresh, "rb+") as file:
             os.fsync(file.fileno())
         read(fresh)
@@ -182,11 +237,11 @@ def read(path: str | os.PathLike) -> Checkpoint:
             "to start from its weights, give it as the weights of a new run (--weights)"
         )
     state = header.get("state", "")
-    if _digest(state, tensors) != header.get("sha256"):
+    if digest(state, tensors) != header.get("sha256"):
         raise CheckpointError(
             f"{path} has changed since it was written: its sha256 does not fit{_other(path)}"
         )
-    return Checkpoint(json.loads(state), tensors)
+    return Checkpoint(json.loads(state), tensors, path)
 
 
 def _other(path: Path) -> str:
@@ -196,14 +251,18 @@ def _other(path: Path) -> str:
     return f"; {PREVIOUS} may be whole: resume='previous' (--resume previous) goes on from it"
 
 
+def unequal(there: dict, here: dict) -> dict[str, list]:
+    """Key → both values, for those that differ."""
+    pairs = {key: [there.get(key), here.get(key)] for key in there | here}
+    pairs = json.loads(json.dumps(pairs))  # a checkpoint has lists where a run has tuples
+    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+
+
 def differences(there: dict, here: dict) -> Iterator[str]:
     """Lines that say what differs between the settings of a checkpoint and those of a run."""
     for part in ("net", "recipe", "data"):
-        for key in there[part].keys() | here[part].keys():
-            old, new = there[part].get(key), here[part].get(key)
-            old, new = (list(v) if isinstance(v, tuple) else v for v in (old, new))
-            if old != new:
-                yield f"{part}, {key}: {old!r} in the checkpoint, {new!r} now"
+        for key, (old, new) in unequal(there[part], here[part]).items():
+            yield f"{part}, {key}: {old!r} in the checkpoint, {new!r} now"
 
 
 def room_for(folder: Path, size: int) -> None:
@@ -255,15 +314,6 @@ def only_run_in(folder: Path) -> Iterator[None]:
         except OSError:  # a file system without locks: go on as without one
             pass
         yield
-
-
-def _digest(state: str, tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256(state.encode())
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
-    return digest.hexdigest()
 
 
 def _second_name(file: Path, name: Path) -> None:

@@ -1,36 +1,47 @@
 """How is a network trained?
 
-The function of chapters 3 and 5; what happens in it, :mod:`vgglib.train.run` says.
+The function of chapters 3 and 5: it puts the parts together, images, recipe and what looks on;
+the loop itself is :class:`vgglib.train.run.Run`, which fine-tuning and boxes use as well.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 import torch
+from torch import Tensor, nn
 
-from ..data import Data
-from ..devices import Place
-from ..model import VGG
+from ..checks import whole
+from ..data import Data, ImageSet
+from ..devices import Place, random_state_kept
+from ..pixels import Pixels, PixelsWarning
+from .batches import Batches, check_data, check_size, pipeline, split
+from .callbacks import Callback, OnEpoch, Progress
 from .recipe import Recipe
 from .run import Run
 
 
 def train(
-    model: VGG,
+    model: nn.Module,
     data: Data,
     recipe: Recipe,
     *,
+    loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+    parameters: Iterable | None = None,
+    transform: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
+    callbacks: Sequence[Callback] = (),
     device: str | torch.device | None = None,
     progress: bool = True,
     on_epoch: Callable[[dict], object] | None = None,
     workers: int = 4,
     out: str | os.PathLike | None = None,
     resume: bool | str = False,
+    change: Mapping[str, object] | None = None,
     checkpoint_steps: int | None = None,
     accumulate: int = 1,
     compiled: bool = False,
@@ -44,11 +55,24 @@ def train(
 
     Parameters
     ----------
-    model : VGG
-        Moved to ``device`` and left there, in evaluation mode.
+    model : nn.Module
+        A VGG, or any net that maps (N, C, H, W) to class scores. Moved to ``device`` and left
+        there, in evaluation mode, with ``pixels`` and ``classes`` set. A net that has ``pixels``
+        already keeps them. Weights with ``requires_grad=False`` stay as they are, and so do the
+        averages of batch norms whose weights do.
     data : Data
-        From ``vgglib.data.load``.
+        From ``vgglib.data.load`` or ``vgglib.data.folder``. Without ``test`` (None) nothing is
+        validated.
     recipe : Recipe
+    loss : callable, optional
+        Scores (n, classes) and targets → mean loss; the cross-entropy of §3.1 if left out.
+    parameters : iterable of Parameter or of dict, optional
+        What is trained: weights, or groups with rates of their own as torch's optimisers take
+        them (:func:`vgglib.transfer.rate_groups`).
+    transform : callable, optional
+        Images (n, C, H, W) of 0–255 and labels (n,) → images and targets, after the crop and before
+        the normalisation: mixup and the like. It may draw from torch's own generators.
+    callbacks : sequence of Callback
     device : str or torch.device, optional
         The GPU where there is one, else the CPU.
     progress : bool
@@ -63,7 +87,13 @@ def train(
         each epoch), ``history.csv``, ``config.json``.
     resume : bool or "previous"
         Go on from the last (or the previous) checkpoint in ``out``; start if there is none. The
-        net's weights are the checkpoint's then.
+        net's weights are the checkpoint's then, and the recipe has to be its own, ``epochs`` aside
+        where the schedule does not depend on them.
+    change : mapping, optional
+        Fields of the recipe that are to be other ones from here on, such as ``{"lr": 1e-3}``:
+        ``epochs``, ``lr``, ``max_drops``, ``momentum`` or ``weight_decay``; with a one-cycle
+        schedule, which is made for its epochs and its rate, the last two. Momentum and history
+        go on. ``config.json`` lists what was changed, and so does ``attrs["changes"]``.
     checkpoint_steps : int, optional
         Write a checkpoint after so many steps within an epoch, too.
     accumulate : int
@@ -87,14 +117,15 @@ def train(
     Raises
     ------
     ValueError
-        If the data does not suit the net or the recipe, or the run to be resumed is another one;
-        the message says what to change.
+        If the data does not suit the net or the recipe, or the run to be resumed is another one or
+        cannot be changed so; the message says what to do.
     FileExistsError
         If ``out`` holds a run and ``resume`` is not asked for.
     CheckpointError
         If the checkpoint is damaged.
     OSError
-        If ``out`` can't be written or is too small, before the training starts.
+        If ``out`` can't be written or is too small, or there is no compiler, before the training
+        starts; if an image can't be read or processes have too little memory to hand images over.
     torch.cuda.OutOfMemoryError
         If a batch is too large for the GPU; the message says which would fit.
     Interrupted
@@ -103,23 +134,97 @@ def train(
     Warns
     -----
     RuntimeWarning
-        If the loss stops being finite, which ends the training.
+        If the loss or a weight stops being finite, which ends the training.
     StalledWarning
         If the loss of a whole epoch is that of guessing.
+
+    Notes
+    -----
+    Random numbers are drawn by ``recipe.seed``; torch's own go on afterwards as if none had been.
     """
-    if isinstance(accumulate, bool) or not isinstance(accumulate, int) or accumulate < 1:
-        raise ValueError(f"accumulate must be a positive integer, got {accumulate!r}")
+    accumulate = whole("accumulate", accumulate)
     if resume not in (True, False, "last", "previous"):
         raise ValueError(f"resume must be True, False, 'last' or 'previous', got {resume!r}")
-    if out is None and (resume or checkpoint_steps):
+    if out is None and (resume or checkpoint_steps is not None):
         raise ValueError("resume and checkpoint_steps need out=…, the folder of the run")
-    if checkpoint_steps is not None and checkpoint_steps < 1:
-        raise ValueError(f"checkpoint_steps must be at least 1, got {checkpoint_steps}")
-    with _deterministic(deterministic), contextlib.ExitStack() as held:
-        run = Run(model, data, recipe, Place.here(device), workers, accumulate, compiled)
+    if checkpoint_steps is not None:
+        checkpoint_steps = whole("checkpoint_steps", checkpoint_steps)
+    if change and not resume:
+        raise ValueError("change needs resume=True (--resume); a new run takes another recipe")
+    change = change or {}
+    recipe = recipe.changed_in_a_run(change)
+    place = Place.here(device)
+    check_data(data, recipe, model)
+    training, validation = split(data, recipe)
+    if isinstance(validation, ImageSet):  # it is tested as it is, after a whole epoch
+        check_size(validation, model)
+    pixels = the_pixels(model, data, recipe, place)
+    shown = [Progress()] if progress else []
+    shown += [OnEpoch(on_epoch)] if on_epoch is not None else []
+    with contextlib.ExitStack() as held:
+        held.enter_context(_deterministic(deterministic))
+        held.enter_context(random_state_kept(place.device))
+        run = Run(
+            model,
+            pipeline(training, model, recipe, pixels, place, workers, transform),
+            validation,
+            recipe,
+            place,
+            about={"name": data.name},
+            classes=data.classes,
+            loss=loss,
+            parameters=parameters,
+            callbacks=[*shown, *callbacks],
+            workers=workers,
+            accumulate=accumulate,
+            compiled=compiled,
+        )
         if out is not None:
-            run.open(Path(out), resume, checkpoint_steps, held)
-        return run.go(progress, on_epoch)
+            run.open(Path(out).expanduser(), resume, checkpoint_steps, held, change)
+        model.pixels, model.classes = run.source.pixels, tuple(data.classes)
+        return run.go()
+
+
+def fit(
+    model: nn.Module,
+    source: Batches,
+    recipe: Recipe,
+    *,
+    loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+    parameters: Iterable | None = None,
+) -> pd.DataFrame:
+    """The loop alone, without a folder and without validation; the history."""
+    with random_state_kept(source.place.device):
+        run = Run(model, source, None, recipe, source.place, loss=loss, parameters=parameters)
+        return run.go()
+
+
+@contextlib.contextmanager
+def frozen(part: nn.Module | None) -> Iterator[None]:
+    """While it is open, no weight of this part of a net is trained."""
+    before = {weight: weight.requires_grad for weight in part.parameters()} if part else {}
+    try:
+        for weight in before:
+            weight.requires_grad_(False)
+        yield
+    finally:
+        for weight, wanted in before.items():
+            weight.requires_grad_(wanted)
+
+
+def the_pixels(model: nn.Module, data: Data, recipe: Recipe, place: Place) -> Pixels:
+    """What the net knows already, else what the recipe makes of the data."""
+    wanted, own = Pixels(*recipe.normalisation(data)), getattr(model, "pixels", None)
+    if own is None or own.same_as(wanted):
+        return wanted if own is None else own
+    if place.first:
+        warnings.warn(
+            f"the net's weights were trained with {own}, and it goes on with that; {data.name} "
+            f"would be {wanted}: net.pixels = None before the training takes that",
+            PixelsWarning,
+            stacklevel=3,
+        )
+    return own
 
 
 @contextlib.contextmanager

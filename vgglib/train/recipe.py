@@ -6,10 +6,10 @@ The paper's recipe as a dataclass (§3.1, chapters 3 and 5).
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
-from numbers import Integral, Real
 
+from ..checks import choice, real, whole
 from ..data import Data
 from ..precision import PRECISIONS
 
@@ -28,9 +28,18 @@ class Recipe:
         Of stochastic gradient descent; weight_decay is the L2 penalty multiplier.
     dropout : float or None
         Probability for the hidden FC layers; None keeps what the net was built with.
-    schedule : {"plateau", "one-cycle", "constant"}
-        ``"plateau"``: divide as the paper does. ``"one-cycle"``: up to ``lr`` and down to nearly 0
-        within ``epochs``, for short runs; not in the paper.
+    optimizer : {"sgd", "adamw"}
+        Gradient descent with momentum and L2, as in the paper; or AdamW, whose ``weight_decay`` is
+        decoupled from the gradient (Loshchilov & Hutter, 2019) and which needs no ``momentum``.
+    schedule : {"plateau", "one-cycle", "constant", "cosine", "step"}
+        ``"plateau"``: divide as the paper does. The others are not in the paper. ``"one-cycle"``:
+        up to ``lr`` and down to nearly 0 within ``epochs``, for short runs. ``"cosine"``: down to 0
+        along half a cosine. ``"step"``: times ``lr_factor`` after each epoch of ``milestones``.
+    warmup : float
+        Epochs in which the rate rises from 0 to ``lr`` first; not with ``"plateau"`` and
+        ``"one-cycle"``.
+    milestones : tuple of int
+        Of the schedule ``"step"``.
     lr_factor, patience, max_drops : float, int, int
         Plateau: multiply the rate by ``lr_factor`` when more than ``patience`` epochs in a row
         brought no better validation accuracy; training ends when that is due once more after
@@ -42,14 +51,22 @@ class Recipe:
         Zero padding before the crop, in pixels (small sets only; see ``batch_crops``).
     flip, colour_shift : bool
         Random mirroring; random RGB shift along the training set's principal colour axes.
+    cutout : int
+        Side in pixels of a square of each crop that is covered by the mean colour; 0 for none, as
+        in the paper.
+    label_smoothing : float
+        Share of the target that is spread over all classes; 0 in the paper.
+    clip : float or None
+        Largest norm of the gradient of all weights together; None, as in the paper, for no limit.
     normalise : {"mean", "mean-std"}
-        Subtract the mean colour; also divide by the standard deviation.
+        Subtract the mean colour; also divide by the standard deviation. A net that knows how its
+        images are normalised (``net.pixels``), as trained ones do, goes on with that.
     holdout : float
         Fraction of the training images kept aside for validation. 0: validate on ``data.test``,
         as the paper does on ILSVRC's validation set.
-    precision : {"fp32", "bf16", "auto"}
-        bf16 uses ``torch.autocast``; weights and optimiser stay in fp32. ``"auto"``: bf16 where the
-        device computes in it, else fp32.
+    precision : {"fp32", "tf32", "bf16", "fp16", "auto"}
+        Of the products; weights and optimiser stay in fp32. fp16 comes with a scaled loss, and
+        ``"auto"`` is bf16, fp16 or fp32 by the device: see :mod:`vgglib.precision`.
     channels_last : bool
         Store images as (N, H, W, C), which convolution kernels prefer on a GPU and in bf16. A CPU
         that computes in 32 bits keeps (N, C, H, W), in which its backward pass is faster.
@@ -69,7 +86,10 @@ class Recipe:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     dropout: float | None = 0.5
+    optimizer: str = "sgd"
     schedule: str = "plateau"
+    warmup: float = 0.0
+    milestones: tuple[int, ...] = ()
     lr_factor: float = 0.1
     patience: int = 3
     max_drops: int = 3
@@ -77,6 +97,9 @@ class Recipe:
     pad: int = 0
     flip: bool = True
     colour_shift: bool = True
+    cutout: int = 0
+    label_smoothing: float = 0.0
+    clip: float | None = None
     normalise: str = "mean"
     holdout: float = 0.0
     precision: str = "fp32"
@@ -109,42 +132,53 @@ class Recipe:
         return cls(**(ours | changes))
 
     def __post_init__(self):
-        def check(name: str, fine: bool, accepted: str):
-            if not fine:
-                raise ValueError(f"Recipe: {name} must be {accepted}, got {getattr(self, name)!r}")
+        def keep(name: str, check: Callable, accepted: object):
+            """The value as a plain Python one: a checkpoint writes it as JSON."""
+            object.__setattr__(self, name, check(f"Recipe: {name}", getattr(self, name), accepted))
 
-        def whole(value: object) -> bool:
-            return isinstance(value, Integral) and not isinstance(value, bool)
-
-        for name in ("batch_size", "epochs"):
-            value = getattr(self, name)
-            check(name, whole(value) and value > 0, "a positive integer")
-        for name in ("patience", "max_drops", "pad", "seed"):
-            value = getattr(self, name)
-            check(name, whole(value) and value >= 0, "an integer of at least 0")
-        check("seed", self.seed < 2**63, "less than 2 to the power of 63")
-        for name in ("flip", "colour_shift", "channels_last"):
-            check(name, isinstance(getattr(self, name), bool), "True or False")
-        for name in ("lr", "momentum", "weight_decay", "lr_factor", "holdout", "dropout"):
-            value = getattr(self, name)
-            number = isinstance(value, Real) and not isinstance(value, bool)
-            check(name, number or (name == "dropout" and value is None), "a number")
-        check("lr", 0 < self.lr < float("inf"), "a positive number")
-        check("momentum", 0 <= self.momentum < 1, "in [0, 1)")
-        check("weight_decay", 0 <= self.weight_decay < float("inf"), "a number of at least 0")
-        check("dropout", self.dropout is None or 0 <= self.dropout < 1, "None or in [0, 1)")
-        check("lr_factor", 0 < self.lr_factor < 1, "between 0 and 1")
-        check("holdout", 0 <= self.holdout < 1, "in [0, 1)")
+        for name, least in _WHOLE.items():
+            keep(name, whole, least)
+        for name, interval in _REAL.items():
+            if name not in ("dropout", "clip") or getattr(self, name) is not None:
+                keep(name, real, interval)
         for name, accepted in _CHOICES.items():
-            check(name, getattr(self, name) in accepted, f"one of {', '.join(accepted)}")
+            keep(name, choice, accepted)
+        for name in ("flip", "colour_shift", "channels_last"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(
+                    f"Recipe: {name} must be True or False, got {getattr(self, name)!r}"
+                )
+        if self.warmup and self.schedule in ("plateau", "one-cycle"):
+            raise ValueError(
+                f"Recipe: warmup must be 0 with schedule={self.schedule!r}, got {self.warmup!r}; "
+                "take cosine, step or constant"
+            )
+        if (self.schedule == "step") != bool(self.milestones):
+            raise ValueError(
+                "Recipe: milestones, the epochs after which the rate falls, belong to "
+                f"schedule='step', got {self.milestones!r} with {self.schedule!r}"
+            )
+        epochs = tuple(whole("Recipe: milestones", epoch) for epoch in self.milestones)
+        object.__setattr__(self, "milestones", epochs)
+        if self.seed >= 2**63:
+            raise ValueError(
+                f"Recipe: seed must be less than 2 to the power of 63, got {self.seed!r}"
+            )
         if self.scale is not None:
-            pair = self.scale if isinstance(self.scale, (tuple, list)) else (self.scale,) * 2
-            fine = len(pair) == 2 and all(map(whole, pair)) and 224 <= pair[0] <= pair[1]
-            check("scale", fine, "None, S or (S_min, S_max), integers with 224 ≤ S_min ≤ S_max")
+            try:
+                low, high = (whole("", side, 224) for side in self._scale)
+                whole("", high, low)
+            except (TypeError, ValueError):
+                raise ValueError(
+                    "Recipe: scale must be None, S or (S_min, S_max), integers with 224 ≤ S_min ≤ "
+                    f"S_max, got {self.scale!r}"
+                ) from None
+            pair = isinstance(self.scale, tuple | list)
+            object.__setattr__(self, "scale", (low, high) if pair else low)
 
     @property
     def _scale(self) -> tuple[int, int]:
-        return (self.scale, self.scale) if isinstance(self.scale, Integral) else tuple(self.scale)
+        return tuple(self.scale) if isinstance(self.scale, tuple | list) else (self.scale,) * 2
 
     def scale_for(self, image_size: int) -> tuple[int, int] | None:
         """(S_min, S_max) in pixels for crops of ``image_size``: 256 at 224 px is 37 at 32 px."""
@@ -167,6 +201,21 @@ class Recipe:
             raise TypeError(f"Recipe has no {', '.join(unknown)}; it has {', '.join(known)}")
         return replace(self, **changes)
 
+    def changed_in_a_run(self, change: Mapping[str, object]) -> Recipe:
+        """A copy with fields changed that may change in the middle of a run; a ValueError else."""
+        allowed = {"momentum", "weight_decay"}
+        why = f"a {self.schedule} schedule is made for its epochs and its lr, and "
+        if self.schedule not in MADE_FOR_EPOCHS:
+            allowed, why = allowed | {"epochs", "lr", "max_drops"}, ""
+        wrong = sorted(set(change) - allowed)
+        if wrong:
+            raise ValueError(
+                f"change takes {', '.join(sorted(allowed))}, got {', '.join(wrong)}: {why}with "
+                "other fields the rest would be another run; start one in another folder, out= "
+                "(--out), from these weights (--weights)"
+            )
+        return self.changed(**change)
+
     def with_settings(self, settings: Iterable[str]) -> Recipe:
         """A copy with fields changed by ``"key=value"`` strings, as a command line has them.
 
@@ -175,29 +224,49 @@ class Recipe:
         ValueError
             If a setting has no ``=``, names no field, or its value is not one of the field's.
         """
-        changes = {}
-        for setting in settings:
-            key, equals, text = setting.partition("=")
-            if not equals:
-                raise ValueError(
-                    f"a setting is written key=value, such as lr=0.02; got {setting!r}"
-                )
-            key, text = key.strip().replace("-", "_"), text.strip()
-            if text.lower() in ("none", "true", "false"):
-                text = text.capitalize()
-            try:
-                value = ast.literal_eval(text)
-            except (SyntaxError, ValueError):
-                value = text  # a word, such as plateau
-            changes[key] = value
         try:
-            return self.changed(**changes)
+            return self.changed(**parsed(settings))
         except TypeError as error:
             raise ValueError(str(error)) from None
 
 
+def parsed(settings: Iterable[str]) -> dict[str, object]:
+    """``"key=value"`` strings as names and Python values; a ValueError if one has no ``=``."""
+    values = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise ValueError(f"a setting is written key=value, such as lr=0.02; got {setting!r}")
+        key, text = key.strip().replace("-", "_"), text.strip()
+        if text.lower() in ("none", "true", "false"):
+            text = text.capitalize()
+        try:
+            value = ast.literal_eval(text)
+        except (SyntaxError, ValueError):
+            value = text  # a word, such as plateau
+        values[key] = value
+    return values
+
+
+#: Schedules that end with the last epoch: another number of epochs is another schedule.
+MADE_FOR_EPOCHS = ("one-cycle", "cosine")
+# What each field may be: its least value, its interval, its words.
+_WHOLE = {"batch_size": 1, "epochs": 1, "patience": 0, "max_drops": 0, "pad": 0}
+_WHOLE |= {"cutout": 0, "seed": 0}
+_REAL = {
+    "lr": "(0, ∞)",
+    "momentum": "[0, 1)",
+    "weight_decay": "[0, ∞)",
+    "dropout": "[0, 1)",
+    "lr_factor": "(0, 1)",
+    "holdout": "[0, 1)",
+    "label_smoothing": "[0, 1)",
+    "warmup": "[0, ∞)",
+    "clip": "(0, ∞)",
+}
 _CHOICES = {
-    "schedule": ("plateau", "one-cycle", "constant"),
+    "optimizer": ("sgd", "adamw"),
+    "schedule": ("plateau", "one-cycle", "constant", "cosine", "step"),
     "normalise": ("mean", "mean-std"),
     "precision": PRECISIONS,
 }

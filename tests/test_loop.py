@@ -1,0 +1,301 @@
+"""The open loop: a caller's loss, weights, transform, callbacks and net are used as given."""
+
+import math
+import warnings
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from refusing import refuses, warns
+from torch import nn
+
+import vgglib
+from vgglib import Callback, Config, Conv, Pixels, PixelsWarning, Recipe, augment, train
+from vgglib.data import Data, ImageSet
+from vgglib.devices import Place
+from vgglib.train import CheckpointError
+from vgglib.train.batches import DeviceBatches
+
+TINY = Config("tiny", ((Conv(4),), (Conv(6),)), hidden=(8,))
+CPU = Place(torch.device("cpu"))
+
+
+def tiny(**options):
+    torch.manual_seed(0)
+    return vgglib.vgg(TINY, num_classes=3, image_size=8, init="he", **options)
+
+
+@pytest.fixture(scope="module")
+def data():
+    generator = torch.Generator().manual_seed(1)
+    labels = torch.arange(60) % 3
+    noise = torch.randint(60, (60, 3, 8, 8), generator=generator)
+    images = (noise + 60 * labels.view(-1, 1, 1, 1)).byte()
+    split = ImageSet(images, labels)
+    return Data("shades", split, split[:12], ("dark", "grey", "bright"), "drawn")
+
+
+def recipe(**changes):
+    quick = dict(epochs=2, batch_size=20, lr=0.01, schedule="constant", pad=1, precision="fp32")
+    return Recipe.small(**(quick | changes))
+
+
+def fit(net, data, recipe, **options):
+    return train(net, data, recipe, progress=False, **options)
+
+
+class Watch(Callback):
+    """Notes what it is called with."""
+
+    def __init__(self, stop_after=None):
+        self.seen, self.rates, self.stop_after = [], [], stop_after
+
+    def on_start(self, run):
+        self.seen.append(("start", run.epoch, run.step))
+
+    def on_step(self, run):
+        self.rates.append([group["lr"] for group in run.optimiser.param_groups])
+
+    def on_epoch(self, run, row):
+        self.seen.append(("epoch", row["epoch"]))
+        return row["epoch"] == self.stop_after
+
+    def on_end(self, run, history):
+        self.seen.append(("end", len(history)))
+
+
+# ------------------------------------------------------------------------------------- callbacks
+
+
+def test_callbacks_see_start_steps_epochs_and_end(data):
+    watch, rows = Watch(), []
+    fit(tiny(), data, recipe(), callbacks=[watch], on_epoch=rows.append)
+    assert watch.seen == [("start", 1, 0), ("epoch", 1), ("epoch", 2), ("end", 2)]
+    assert len(watch.rates) == 6 and [row["epoch"] for row in rows] == [1, 2]
+    watch = Watch(stop_after=1)
+    history = fit(tiny(), data, recipe(), callbacks=[Watch(), watch])
+    assert len(history) == 1 and "callback" in history.attrs["stopped"]
+
+
+def test_the_end_is_told_of_a_training_that_fails(data):
+    class Fails(Callback):
+        def on_step(self, run):
+            raise LookupError
+
+    watch = Watch()
+    with pytest.raises(LookupError):
+        fit(tiny(), data, recipe(), callbacks=[watch, Fails()])
+    assert watch.seen[-1] == ("end", 0)
+
+
+# ------------------------------------------------------------------------------------- schedules
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, [1.0] * 12),
+        ({"warmup": 1}, [1 / 4, 2 / 4, 3 / 4, *[1.0] * 9]),
+        ({"schedule": "cosine"}, [(1 + math.cos(math.pi * n / 12)) / 2 for n in range(12)]),
+        (
+            {"schedule": "step", "milestones": (1, 3), "lr_factor": 0.5},
+            [1.0] * 3 + [0.5] * 6 + [0.25] * 3,
+        ),
+        (
+            {"schedule": "cosine", "warmup": 1},
+            [1 / 4, 2 / 4, 3 / 4, *((1 + math.cos(math.pi * n / 9)) / 2 for n in range(9))],
+        ),
+    ],
+)
+def test_rates_follow_the_schedule(data, changes, expected):
+    """Three steps an epoch, four epochs; each callback sees the rate of the step that comes."""
+    net, watch = tiny(), Watch()
+    groups = [
+        {"params": net.features.parameters(), "lr": 0.001},
+        {"params": net.classifier.parameters()},
+    ]
+    fit(net, data, recipe(epochs=4, **changes), parameters=groups, callbacks=[watch])
+    for number, base in enumerate((0.001, 0.01)):
+        rates = [rates[number] for rates in watch.rates]
+        assert rates[:-1] == pytest.approx([base * share for share in expected[1:]])
+
+
+# ------------------------------------------------------------------------------------- the step
+
+
+def plain_loop(net, data, recipe, optimiser, loss, change=lambda *pair: pair):
+    """A training as people write it, over the same batches."""
+    source = DeviceBatches(data.train, net, recipe, *recipe.normalisation(data), CPU, change)
+    net.train()
+    for epoch in range(1, recipe.epochs + 1):
+        for images, labels in source.epoch(epoch):
+            optimiser.zero_grad()
+            loss(net(images), labels).backward()
+            if recipe.clip:
+                nn.utils.clip_grad_norm_(net.parameters(), recipe.clip)
+            optimiser.step()
+    return net
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer": "adamw", "weight_decay": 0.05},
+        {"label_smoothing": 0.2},
+        {"clip": 0.05},
+        {"cutout": 3},
+    ],
+    ids=lambda changes: "-".join(changes),
+)
+def test_a_step_is_that_of_a_plain_loop(data, changes):
+    settings = recipe(**changes)
+    ours, theirs = tiny(dropout=0.0), tiny(dropout=0.0)
+    fit(ours, data, settings)
+    if settings.optimizer == "adamw":
+        optimiser = torch.optim.AdamW(theirs.parameters(), 0.01, weight_decay=0.05)
+    else:
+        optimiser = torch.optim.SGD(theirs.parameters(), 0.01, 0.9, weight_decay=5e-4)
+    smoothed = nn.CrossEntropyLoss(label_smoothing=settings.label_smoothing)
+    plain_loop(theirs, data, settings, optimiser, smoothed)
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+    plain = tiny(dropout=0.0)
+    fit(plain, data, recipe())
+    assert not torch.allclose(plain.classifier[0].weight, ours.classifier[0].weight, rtol=1e-3)
+
+
+def test_own_loss_and_own_transform(data):
+    given = []
+
+    def negative(images, labels):
+        given.append(images)
+        return 255 - images, labels.flip(0)
+
+    def squares(scores, labels):
+        return (scores - F.one_hot(labels, 3)).square().mean()
+
+    ours, theirs = tiny(dropout=0.0), tiny(dropout=0.0)
+    fit(ours, data, recipe(), loss=squares, transform=negative)
+    assert given[0].shape == (20, 3, 8, 8) and given[0].max() > 100  # grey levels, not normalised
+    optimiser = torch.optim.SGD(theirs.parameters(), 0.01, 0.9, weight_decay=5e-4)
+    plain_loop(theirs, data, recipe(), optimiser, squares, negative)
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_targets_that_are_shares_of_classes(data):
+    def smeared(images, labels):
+        return images, F.one_hot(labels, 3) * 0.8 + 0.1
+
+    history = fit(tiny(), data, recipe(), transform=smeared)
+    assert history.train_accuracy.between(0, 1).all()
+
+
+def test_a_square_is_covered_wherever_it_lies():
+    images = torch.rand(500, 2, 9, 11) + 1
+    colour = torch.tensor([7.0, 8.0])
+    covered = augment.cutout(images, 3, colour, generator=torch.Generator().manual_seed(0))
+    hidden = (covered != images).all(1)  # (N, H, W)
+    assert torch.equal(covered[:, 1][hidden], torch.full((hidden.sum(),), 8.0))
+    assert torch.equal(covered[~hidden[:, None].expand_as(images)],
+                       images[~hidden[:, None].expand_as(images)])  # fmt: skip
+    sizes = hidden.sum((1, 2))
+    assert sizes.max() == 9 and sizes.min() == 4  # two by two in a corner
+    assert (hidden.float().mean(0) > 0).all()
+
+
+# -------------------------------------------------------------------------------- what is trained
+
+
+def test_weights_that_are_frozen_or_not_named_stay(data):
+    net = tiny(batch_norm=True)
+    net.features.requires_grad_(False)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    fit(net, data, recipe(epochs=1))
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, before[name]) == name.startswith("features"), name
+    net = tiny()
+    fit(net, data, recipe(epochs=1), parameters=net.classifier.parameters())
+    assert torch.equal(net.features[0].weight, tiny().features[0].weight)
+    assert not torch.equal(net.classifier[0].weight, tiny().classifier[0].weight)
+
+
+class Plain(nn.Module):
+    """A net that knows nothing of VGG."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution, self.last = nn.Conv2d(3, 5, 3), nn.Linear(5, 3)
+
+    def forward(self, images):
+        return self.last(self.convolution(images).relu().mean((2, 3)))
+
+
+def test_any_net_trains_is_resumed_and_refused_as_a_run(data, tmp_path):
+    torch.manual_seed(0)
+    net, whole = Plain(), Plain()
+    whole.load_state_dict(net.state_dict())
+    first = recipe(epochs=2, lr=0.05)
+    fit(net, data, replace(first, epochs=1), out=tmp_path)
+    history = fit(net, data, first, out=tmp_path, resume=True)
+    fit(whole, data, first)
+    assert len(history) == 2 and history.val_accuracy.iloc[-1] > 0.5
+    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), whole.parameters(), strict=True))
+    assert vgglib.evaluate(net, data.test)["top1"] == history.val_accuracy.iloc[-1]
+    with refuses(CheckpointError, got="Plain", remedy="net.load_state_dict"):
+        vgglib.load_run(tmp_path)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "step", "constant"])
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_a_resumed_run_ends_with_the_same_bits(data, tmp_path, optimizer, schedule):
+    settings = recipe(
+        epochs=3, optimizer=optimizer, schedule=schedule, warmup=1, clip=1.0,
+        milestones=(2,) if schedule == "step" else (),
+    )  # fmt: skip
+    whole, parts = tiny(), tiny()
+    fit(whole, data, settings)
+    fit(parts, data, settings, out=tmp_path, callbacks=[Watch(stop_after=2)])
+    # The last checkpoint is of a run that was ended; the one before is of one that goes on.
+    fit(parts, data, settings, out=tmp_path, resume="previous")
+    for one, other in zip(whole.parameters(), parts.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_another_rate_from_here_on(data, tmp_path):
+    settings = recipe(epochs=2, schedule="step", milestones=(1,))
+    fit(tiny(), data, settings, out=tmp_path)
+    watch = Watch()
+    change = {"lr": 0.5, "epochs": 3}
+    fit(tiny(), data, settings, out=tmp_path, resume=True, change=change, callbacks=[watch])
+    assert len(watch.rates) == 3 and watch.rates[1] == pytest.approx([0.05])  # 0.5 · lr_factor
+
+
+# ------------------------------------------------------------------------------------- pixels
+
+
+def test_a_trained_net_knows_its_pixels_and_goes_on_with_them(data, tmp_path):
+    net = tiny()
+    fit(net, data, recipe(epochs=1), out=tmp_path)
+    assert net.pixels == Pixels(*recipe().normalisation(data)) and net.classes == data.classes
+    again = vgglib.load_run(tmp_path)
+    assert (again.pixels, again.classes) == (net.pixels, net.classes)
+    assert vgglib.vgg(TINY, num_classes=3, image_size=8, weights=tmp_path).pixels == net.pixels
+    brighter = replace(data, train=ImageSet(255 - data.train.images, data.train.labels))
+    with warns(PixelsWarning, got="shades", remedy="net.pixels = None"):
+        fit(net, brighter, recipe(epochs=1))
+    assert net.pixels == again.pixels
+    net.pixels = None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit(net, brighter, recipe(epochs=1))
+    assert net.pixels.mean[0] == pytest.approx(255 - again.pixels.mean[0])
+
+
+def test_without_validation_images_nothing_is_validated(data):
+    blind = replace(data, test=None)
+    history = fit(tiny(), blind, recipe(epochs=1))
+    assert history.val_accuracy.isna().all() and history.train_loss.notna().all()
+    with refuses(ValueError, got="validation", accepts="schedule", remedy="holdout=0.1"):
+        fit(tiny(), blind, recipe(schedule="plateau"))
