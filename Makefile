@@ -28,7 +28,7 @@ CHECK = OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --maxprocesses=4 \
 	--dist loadfile --no-loadscope-reorder
 CHAPTERS = --nbval --nbval-current-env --nbval-cell-timeout=1200
 
-.PHONY: help setup book pdf machine test quick test-all notebooks claims assignments grade slides serve lint format mutants hooks lock links address clean
+.PHONY: help setup book pdf machine test quick test-all notebooks claims assignments grade slides serve lint types format mutants hooks lock links address clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -85,6 +85,9 @@ lint: $(INSTALLED)  ## check style and formatting
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 
+types: $(INSTALLED)  ## check the package's types
+	$(PY) -m mypy
+
 format: $(INSTALLED)  ## put code into the house style
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
@@ -106,7 +109,7 @@ lock: $(INSTALLED)  ## pin everything that requirements.txt brings along, by has
 links: $(INSTALLED)  ## ask every address outside of the book whether it still answers
 	$(PY) .venv/bin/jupyter-book build . -n --all --builder linkcheck
 
-address: $(INSTALLED)  ## move the course to another repository: URL=https://github.com/me/fork
+address: $(INSTALLED)  ## notebooks install this version's tag; of another repository: URL=https://github.com/me/fork
 	$(PY) tools/set_address.py "$(URL)"
 
 clean:  ## remove the built book (the environment stays)

@@ -10,6 +10,7 @@ import nbformat
 import pytest
 import yaml
 from bs4 import BeautifulSoup
+
 from conftest import CHAPTERS, ROOT, tags
 
 # Names by which an element of a page points to another file.

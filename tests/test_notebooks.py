@@ -15,6 +15,7 @@ import yaml
 from execute import normalise
 from refusing import refuses
 
+import vgglib
 from conftest import CHAPTERS, ROOT, Chapter, notebook_of, tags
 
 SETUP = """\
@@ -24,7 +25,7 @@ import subprocess
 import sys
 
 if importlib.util.find_spec("vgglib") is None:
-    source = "vgglib @ git+{url}"
+    source = "vgglib[course] @ git+{url}@v{version}"
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", source], check=True)
 
 import vgglib"""
@@ -129,7 +130,7 @@ def test_badge_and_setup_cell_follow_the_configured_address(chapter):
     assert re.fullmatch(rf"# {int(chapter.path.name[:2])}\. \S.*", head[0])
     assert head[1] == badge
     setup = chapter.of("code")[0]
-    assert setup.source == SETUP.format(url=config["url"])
+    assert setup.source == SETUP.format(url=config["url"], version=vgglib.__version__)
     assert setup.outputs == []
 
 
@@ -322,6 +323,13 @@ def test_address_changes_everywhere_and_back(tmp_path):
     assert set_address.address(tmp_path) == fork
     set_address.main(f"https://github.com/{owner}/{name}", tmp_path)
     assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_the_notebooks_install_the_release_that_the_package_has():
+    text = "vgglib[course] @ git+https://github.com/{}/{}@v{}\nversion: {}\n"
+    was = text.format("a", "b.c", "0.9.1rc2", "0.9.1rc2")
+    now = set_address.change(was, ("a", "b.c"), ("a", "d"), "1.0.0")
+    assert now == text.format("a", "d", "1.0.0", "1.0.0")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ import re
 from xml.etree import ElementTree
 
 import mathml
+import tinycss2
+from fontTools.ttLib import TTFont
 from PIL import Image
 from published import shorten
 from purge import purge
@@ -78,15 +80,41 @@ def test_purging_keeps_what_is_used():
     @charset "utf-8"; /* a comment */
     .used, .unused { color: red; }
     .unused > a { color: red }
-    a:not(.unused):hover { content: "two  spaces" }
+    a:not(.unused):hover, p[class=".unused"] { content: "two  spaces" }
+    :is(.unused, .used) .unused { color: red }
     @media print { .unused { color: red } #here { --empty: ; } }
-    @font-face { font-family: "Font Awesome 6" }
+    @font-face { font-family: "unused" }
     """
-    kept = purge(css, {"used", "here"})
+    rules = tinycss2.parse_stylesheet(css, skip_comments=True, skip_whitespace=True)
+    kept = "".join(purge(rules, {"used", "here"}))
     assert re.sub(r"\s*([{};>])\s*", r"\1", kept) == (
-        '@charset "utf-8";.used{color: red;}a:not(.unused):hover{content: "two  spaces"}'
-        "@media print{#here{--empty:;}}"
+        '@charset "utf-8";.used, .unused{color: red;}'
+        'a:not(.unused):hover, p[class=".unused"]{content: "two  spaces"}'
+        '@media print{#here{--empty:;}}@font-face{font-family: "unused"}'
     )
+
+
+def test_each_icon_has_its_drawing(book):
+    """The fonts are those of the icons that the pages have, and no page loads the whole set."""
+    static = book / "_static"
+    css = (static / "styles" / "pydata-sphinx-theme.css").read_text(encoding="utf-8")
+    drawn = {
+        name: sign
+        for heads, sign in re.findall(r"([^{}]*)\{content:\W([\ue000-\uf8ff])", css)
+        for name in re.findall(r"fa-[\w-]+", heads)
+    }
+    kinds = {"fa-solid", "fa-brands", "fa-regular", "fa-lg"}
+    names = {
+        name
+        for page in pages(book)
+        for icon in parsed(page)[0].find_all("i")
+        for name in icon.get("class", [])
+        if name.startswith("fa-") and name not in kinds
+    }
+    fonts = [TTFont(path).getBestCmap() for path in static.rglob("fa-*.woff2")]
+    assert len(names) > 10 and names <= set(drawn)
+    assert all(any(ord(drawn[name]) in font for font in fonts) for name in names)
+    assert sum(path.stat().st_size for path in static.rglob("fa-*.woff2")) < 20_000
 
 
 def test_a_description_ends_with_a_sentence():

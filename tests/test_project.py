@@ -108,7 +108,8 @@ def test_a_release_is_of_the_version_that_the_package_has():
 
 def test_the_version_is_one():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
-    assert project()["project"]["version"] == str(citation["version"]) == vgglib.__version__
+    assert str(citation["version"]) == vgglib.__version__, "run `make address`"
+    assert project()["tool"]["hatch"]["version"]["path"] == "vgglib/__init__.py"
     assert {"title", "authors", "license", "abstract", "keywords"} <= set(citation)
 
 

@@ -7,8 +7,9 @@ import claims
 import pytest
 from browsing import open_visit, serve
 from bs4 import BeautifulSoup
-from conftest import CHAPTERS, ROOT, tags
 from slides.outline import first_sentence, outline
+
+from conftest import CHAPTERS, ROOT, tags
 
 # Walks through a deck with every fragment shown; gives what sticks out of its slide.
 WALK = """() => {

@@ -7,9 +7,9 @@ import statistics
 import pytest
 import status
 import tables
-from conftest import CHAPTERS, ROOT
 
 import vgglib
+from conftest import CHAPTERS, ROOT
 
 RUN = {
     "name": "chapters",

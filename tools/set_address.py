@@ -1,10 +1,12 @@
-"""Move the course to another repository: change its address wherever it is written.
+"""Change the course's address, and the release that its notebooks install, wherever they stand.
 
-    python tools/set_address.py https://github.com/me/fork
+    python tools/set_address.py [https://github.com/me/fork]
 
 `_config.yml` holds the address; the Colab badges, the chapters' set-up cells, README.md,
-CITATION.cff and the links to the published book follow from it. Only files that git tracks change:
-submissions, grades and notes that lie in the clone are not the course's.
+CITATION.cff and the links to the published book follow from it. `vgglib/__init__.py` holds the
+version; the tag in the set-up cells and in README.md and the version in CITATION.cff follow from
+it. Only files that git tracks change: submissions, grades and notes that lie in the clone are not
+the course's.
 """
 
 import re
@@ -17,6 +19,11 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 SUFFIXES = {".cff", ".ipynb", ".json", ".md", ".py", ".toml", ".yml"}
 ADDRESS = re.compile(r"https://github\.com/([\w-]+)/([\w.-]*[\w-])/?")
+VERSION = re.compile(r'^__version__ = "(.+)"$', re.MULTILINE)
+# An installation at a release, and the version that is cited.
+RELEASED = re.compile(
+    r"(git\+https://github\.com/[\w-]+/[\w.-]+@v|^version: )\d+\.[\w.]+", re.MULTILINE
+)
 
 
 def address(root=ROOT):
@@ -47,21 +54,27 @@ def files(root=ROOT):
             yield path
 
 
-def change(text, old, new):
-    """Put the new ``(owner, repository)`` for the old one: on GitHub, Colab and the book's site."""
+def change(text, old, new, version):
+    """Put the new ``(owner, repository)`` for the old one: on GitHub, Colab and the book's site.
+
+    And the version for the released one that is installed or cited.
+    """
     repository = rf"(github(?:usercontent)?(?:\.com)?/){old[0]}/{re.escape(old[1])}(?![\w-])"
     text = re.sub(repository, rf"\g<1>{new[0]}/{new[1]}", text)
     site = rf"https://{old[0].lower()}\.github\.io/{re.escape(old[1])}(?![\w-])"
-    return re.sub(site, f"https://{new[0].lower()}.github.io/{new[1]}", text)
+    text = re.sub(site, f"https://{new[0].lower()}.github.io/{new[1]}", text)
+    return RELEASED.sub(rf"\g<1>{version}", text)
 
 
 def main(url, root=ROOT):
-    """Change the address in every file; return the files that changed."""
-    old, new = address(root), parse(url)
+    """Change address (unless "") and release in every file; return the files that changed."""
+    old = address(root)
+    new = parse(url) if url else old
+    version = VERSION.search((root / "vgglib" / "__init__.py").read_text(encoding="utf-8"))[1]
     changed = []
     for path in files(root):
         before = path.read_text(encoding="utf-8")
-        after = change(before, old, new)
+        after = change(before, old, new, version)
         if after != before:
             path.write_text(after, encoding="utf-8")
             changed.append(path.relative_to(root))
@@ -69,10 +82,8 @@ def main(url, root=ROOT):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2 or not sys.argv[1]:
-        sys.exit("make address needs URL=https://github.com/OWNER/NAME")
     try:
-        written = main(sys.argv[1])
+        written = main("".join(sys.argv[1:]))
     except (ValueError, OSError) as error:
         sys.exit(f"set_address.py: {error}")
     print("\n".join(map(str, written)) or "nothing to change")

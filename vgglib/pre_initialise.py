@@ -70,6 +70,6 @@ def pre_initialise(deep: VGG, shallow: VGG) -> list[tuple[str, str]]:
                 )
         pairs.append((source[name], target[name]))
     with torch.no_grad():
-        for ours, theirs in pairs:
-            deep.get_submodule(theirs).load_state_dict(shallow.get_submodule(ours).state_dict())
+        for origin, place in pairs:
+            deep.get_submodule(place).load_state_dict(shallow.get_submodule(origin).state_dict())
     return pairs

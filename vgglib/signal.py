@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 import torch
 from torch import Tensor, nn
@@ -41,7 +43,7 @@ def signal(model: VGG, batch: Tensor, labels: Tensor | None = None) -> pd.DataFr
     if labels is None:
         labels = torch.zeros(len(batch), dtype=torch.long, device=batch.device)
     names = {v: k for k, v in model.layer_names.items() if k.startswith(("conv", "fc"))}
-    layers = {name: model.get_submodule(name) for name in names}
+    layers: dict[str, Any] = {name: model.get_submodule(name) for name in names}
     spread: dict[str, float] = {}
 
     def keep(name):

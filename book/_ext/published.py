@@ -1,14 +1,13 @@
-"""What search engines, previews and readers who took a wrong turn need of a published book.
+"""What previews, search engines and readers who took a wrong turn need of a published book.
 
 Every page gets a description; `book/_templates/layout.html` writes it, and the card that is shown
-where a page is linked. The book gets a site map and a page for addresses that lead nowhere. The
-book's own address is `html_baseurl`, in `_config.yml`.
+where a page is linked. (sphinxext-opengraph would begin a chapter's with "Open in Colab", end it
+within a word, and leave out what a page says of itself.) The page for addresses that lead nowhere
+is sphinx-notfound-page's; the book's own address is `html_baseurl`, in `_config.yml`.
 """
 
 import re
-from pathlib import Path
 from urllib.parse import urlsplit
-from xml.sax.saxutils import escape
 
 from docutils import nodes
 
@@ -47,35 +46,13 @@ def describe(app, pagename, templatename, context, doctree):
     context["site"] = app.config.html_baseurl
 
 
-def missing_page(app):
-    """The page for addresses that lead nowhere (``html-collect-pages`` event)."""
-    body = MISSING.format(top=urlsplit(app.config.html_baseurl).path)
-    yield "404", {"title": "No such page", "body": body}, "page.html"
-
-
-def finish(app, exception):
-    """Write the site map, and fix the links of the 404 page (``build-finished`` event)."""
-    if exception or app.builder.name != "html":
-        return
-    top, folder = app.config.html_baseurl, Path(app.outdir)
-    addresses = "".join(
-        f"  <url><loc>{escape(top + app.builder.get_target_uri(name))}</loc></url>\n"
-        for name in sorted(app.env.found_docs)
-    )
-    (folder / "sitemap.xml").write_text(
-        '<?xml version="1.0" encoding="utf-8"?>\n'
-        f'<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n{addresses}</urlset>\n',
-        encoding="utf-8",
-    )
-    # It is shown in place of a page at any depth: its links start at the host's top.
-    page = folder / "404.html"
-    links = r'(href|src|action|data-content_root)="(?!https?:|/|#|data:|mailto:)(?:\./)?'
-    text = re.sub(links, rf'\1="{urlsplit(top).path}', page.read_text(encoding="utf-8"))
-    page.write_text(text, encoding="utf-8")
+def set_address(app, config):
+    """Tell sphinx-notfound-page where the book lies (``config-inited`` event)."""
+    config.notfound_urls_prefix = top = urlsplit(config.html_baseurl).path
+    config.notfound_context = {"title": "No such page", "body": MISSING.format(top=top)}
 
 
 def setup(app):
     app.connect("html-page-context", describe)
-    app.connect("html-collect-pages", missing_page)
-    app.connect("build-finished", finish)
+    app.connect("config-inited", set_address)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

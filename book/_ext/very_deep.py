@@ -6,6 +6,7 @@ Once a page has been read:
 - A code cell tagged ``solution`` folds under a "Solution" line.
 - A code cell tagged ``claim-2-3`` can be linked as ``02_design.ipynb#claim-2-3``.
 - The Colab badge is drawn from a local file, so that reading needs no other host.
+- Thebe, live code on a host of somebody else's, is not loaded (Jupyter Book does so twice).
 
 And for the widgets of `vgglib.widgets`: the files they load are put beside the pages, and a page
 that has one gets the script and the style that bring it to life.
@@ -75,8 +76,18 @@ def load_widgets(app, pagename, templatename, context, doctree):
         app.add_css_file("widgets/widgets.css")
 
 
+def drop_thebe(app, pagename, templatename, context, doctree):
+    """Drop Thebe's scripts from a page (``html-page-context`` event, after all that add some)."""
+    context["script_files"] = [
+        script
+        for script in context["script_files"]
+        if "thebe" not in f"{script.filename} {script.attributes.get('body')}"
+    ]
+
+
 def setup(app):
     app.connect("builder-inited", write_widgets)
+    app.connect("html-page-context", drop_thebe, priority=999)
     app.connect("html-page-context", load_widgets)
     # Before Sphinx collects the images of the page.
     app.connect("doctree-read", finish_page, priority=400)

@@ -5,12 +5,15 @@ tell apart, type that is still readable on a phone, no more frame than needed. :
 figure into a notebook, with alt text.
 """
 
-from .comparisons import bars, signal
-from .figures import COLOURS, WIDTH, png, show, style, subplots
-from .histories import KINDS, Live, curves, training
-from .networks import network
-from .overlays import heatmap_over, receptive_fields
-from .pictures import feature_maps, filters, image_grid
+from ..extras import extra
+
+with extra("plots"):
+    from .comparisons import bars, signal
+    from .figures import COLOURS, WIDTH, png, show, style, subplots
+    from .histories import KINDS, Live, curves, training
+    from .networks import network
+    from .overlays import heatmap_over, receptive_fields
+    from .pictures import feature_maps, filters, image_grid
 
 __all__ = [
     "COLOURS",

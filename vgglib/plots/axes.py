@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from .figures import GREY
@@ -25,19 +26,21 @@ def vertical(ax: Axes, *, percent=False, log=False, limits=None, reference=None)
 
 def label_ends(ax: Axes, labels: Sequence[str]) -> None:
     """Write each line's label beside its right end, pushed apart where two would overlap."""
-    ax.figure.draw_without_rendering()  # settles the limits, so that pixels can be computed
+    figure = ax.figure
+    assert isinstance(figure, Figure)
+    figure.draw_without_rendering()  # settles the limits, so that pixels can be computed
     ends = []
     for line in ax.get_lines():
         points = np.column_stack(line.get_data()).astype(float)
         points = points[np.isfinite(points).all(axis=1)]
         if line.get_label() in labels and len(points):
             pixels = line.get_transform().transform(points[-1])
-            ends.append((pixels[1] * 72 / ax.figure.dpi, points[-1], line))
+            ends.append((pixels[1] * 72 / figure.dpi, points[-1], line))
     lowest = -np.inf
     for height, point, line in sorted(ends, key=lambda end: end[0]):
         lowest = max(height, lowest + 13)  # in points: a line of 11 pt and some air
         ax.annotate(
-            line.get_label(), point, (6, lowest - height), xycoords=line.get_transform(),
+            str(line.get_label()), point, (6, lowest - height), xycoords=line.get_transform(),
             textcoords="offset points", color=line.get_color(), va="center", fontsize=11,
             annotation_clip=False,
         )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from .figures import CYCLE, DASHES, style, subplots
 
 @style()
 def bars(
-    values: Mapping[str, object],
+    values: Mapping[str, Any],
     *,
     y_label: str,
     x_label: str = "",

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import base64
 import io
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import MappingProxyType
 
 import matplotlib as mpl
+from cycler import cycler
 from matplotlib import pyplot as plt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
+
+from ..extras import extra
 
 #: Okabe and Ito's palette, in the order in which the figures use it.
 COLOURS: MappingProxyType[str, str] = MappingProxyType(
@@ -36,24 +40,25 @@ WIDTH = 6.4  #: Width of a figure in inches; at 12 pt the type survives the widt
 TITLE = 0.35  #: Height in inches of a title above a figure whose height follows from its pictures.
 
 
-def style() -> AbstractContextManager:
+@contextmanager
+def style() -> Iterator[None]:
     """The style of the figures, for drawing your own: ``with plots.style(): ...``."""
-    return mpl.rc_context(
-        {
-            "axes.prop_cycle": mpl.cycler(color=CYCLE),
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.titlesize": 12,
-            "axes.titlelocation": "left",
-            "figure.constrained_layout.use": True,
-            "figure.facecolor": "white",  # dark pages too: the labels are black
-            "font.size": 12,
-            "legend.frameon": False,
-            "lines.linewidth": 2,
-            "xtick.labelsize": 11,
-            "ytick.labelsize": 11,
-        }
-    )
+    settings: dict = {
+        "axes.prop_cycle": cycler(color=CYCLE),
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.titlesize": 12,
+        "axes.titlelocation": "left",
+        "figure.constrained_layout.use": True,
+        "figure.facecolor": "white",  # dark pages too: the labels are black
+        "font.size": 12,
+        "legend.frameon": False,
+        "lines.linewidth": 2,
+        "xtick.labelsize": 11,
+        "ytick.labelsize": 11,
+    }
+    with mpl.rc_context(settings):
+        yield
 
 
 @style()
@@ -126,7 +131,8 @@ def show(fig: Figure, alt: str, *, dpi: int = 100) -> None:
     ValueError
         If ``alt`` is not a sentence.
     """
-    from IPython.display import display  # here: drawing to a file needs no IPython
+    with extra("widgets"):  # here: drawing to a file needs no IPython
+        from IPython.display import display
 
     bundle, metadata = as_output(fig, alt, dpi=dpi)
     display(bundle, metadata=metadata, raw=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ..extras import extra
 from .axes import label_ends, vertical
 from .figures import CYCLE, DASHES, as_output, style, subplots
 
@@ -91,7 +93,7 @@ def curves(
     return fig
 
 
-def _by_seed(label: str, runs: object, x: str, y: str) -> pd.DataFrame:
+def _by_seed(label: str, runs: Any, x: str, y: str) -> pd.DataFrame:
     """The histories of one label as a table: ``x`` down, a column a seed."""
     rows = isinstance(runs, list) and bool(runs) and isinstance(runs[0], Mapping)
     rows = rows and np.isscalar(next(iter(runs[0].values()), None))  # one history, row by row
@@ -158,12 +160,13 @@ class Live:
     """
 
     def __init__(self, title: str = ""):
-        self.title, self.rows, self.handle = title, [], None
+        self.title, self.handle = title, None
+        self.rows: list[Mapping[str, float]] = []
 
     def __call__(self, row: Mapping[str, float]) -> None:
         """Add an epoch's row and draw."""
-        from IPython.display import display
-
+        with extra("widgets"):
+            from IPython.display import display
         self.rows.append(row)
         losses, accuracies = (
             " and ".join(format(row[f"{kind}_{what}"], form) for kind in KINDS)

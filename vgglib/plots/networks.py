@@ -39,10 +39,12 @@ def network(net: str | Config | VGG, image_size: int = 224, *, title: str | None
     """
     classes, width = 1000, 1.0
     if isinstance(net, VGG):
-        net, image_size, classes, width = net.config, net.image_size, net.num_classes, net.width
+        image_size, classes, width = net.image_size, net.num_classes, net.width
+        net = net.config
     config, _ = resolve(net)
     fig, ax = subplots(height=3.4)
-    x, side, legend = 0.0, image_size, {}
+    x, side = 0.0, image_size
+    legend: dict = {}
     for number, stage in enumerate(config.stages, start=1):
         start = x
         for layer in stage:

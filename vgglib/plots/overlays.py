@@ -53,8 +53,8 @@ def heatmap_over(
     maps = {"": maps} if isinstance(maps, Tensor) else dict(maps)
     picture = picture_of(image, mean, std)
     scaled = {}
-    for name, values in maps.items():
-        values = values.detach().float().cpu().numpy()
+    for name, given in maps.items():
+        values = given.detach().float().cpu().numpy()
         if values.shape != picture.shape[:2]:
             raise ValueError(
                 f"the map {name!r} has shape {values.shape}, the picture {picture.shape[:2]}"

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
+from PIL.Image import Image
 from torch import Tensor
 
+from ..pictures import rgb
 from .figures import TITLE, WIDTH, style, subplots
 
 
 @style()
 def image_grid(
-    images: object,
+    images: Iterable,
     titles: Sequence[str] | None = None,
     *,
     columns: int | None = None,
@@ -190,12 +192,12 @@ def show_picture(ax: Axes, picture: np.ndarray) -> None:
 def picture_of(image: object, mean=None, std=None) -> np.ndarray:
     """Any picture as an array (H, W, 3) or (H, W): uint8, or float in 0..1."""
     if isinstance(image, Tensor):
-        array = image.detach().cpu()
-        array = array.float().numpy() if array.is_floating_point() else array.numpy()
+        image = image.detach().cpu()
+        array = image.float().numpy() if image.is_floating_point() else image.numpy()
         if array.ndim == 3:
             array = array.transpose(1, 2, 0)  # (H, W, C)
     else:
-        array = np.asarray(image)
+        array = np.asarray(rgb(image) if isinstance(image, Image) and image.mode != "L" else image)
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):

@@ -26,13 +26,16 @@ To write a widget called ``thing``:
 5. Tests: against Python's own numbers in a browser, and a line in ``tests/test_widgets_live.py``.
 """
 
-from .base import PageWidget, write_front
-from .live_vgg import LiveVGG
-from .network import NetworkExplorer
-from .receptive import ReceptiveFieldExplorer
-from .startup_lab import StartupLab
-from .training_crop import TrainingCrop
-from .training_replay import TrainingReplay
+from ..extras import extra
+
+with extra("widgets"):
+    from .base import PageWidget, write_front
+    from .live_vgg import LiveVGG
+    from .network import NetworkExplorer
+    from .receptive import ReceptiveFieldExplorer
+    from .startup_lab import StartupLab
+    from .training_crop import TrainingCrop
+    from .training_replay import TrainingReplay
 
 __all__ = [
     "LiveVGG",

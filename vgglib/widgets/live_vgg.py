@@ -10,6 +10,7 @@ import base64
 import html
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 import traitlets
@@ -105,7 +106,7 @@ class LiveVGG(PageWidget, front="live_vgg"):
     cover_x = traitlets.Int(11, min=0, max=SIZE - COVER).tag(sync=True)
     cover_y = traitlets.Int(11, min=0, max=SIZE - COVER).tag(sync=True)
     probabilities = traitlets.List(traitlets.Float(), read_only=True).tag(sync=True)
-    samples = traitlets.List(read_only=True).tag(sync=True)
+    samples = traitlets.List(traitlets.Dict(), read_only=True).tag(sync=True)
     weights = traitlets.Bytes(read_only=True).tag(sync=True, file=WEIGHTS.name)
 
     @traitlets.default("samples")
@@ -145,7 +146,8 @@ class LiveVGG(PageWidget, front="live_vgg"):
         net, counts = standin(), {}
         for name, path in net.layer_names.items():
             if name.startswith("conv"):
-                counts[name] = last = net.get_submodule(path).out_channels
+                layer: Any = net.get_submodule(path)
+                counts[name] = last = layer.out_channels
             elif name.startswith("pool"):
                 counts[name] = last
         return counts

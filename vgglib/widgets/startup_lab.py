@@ -8,6 +8,7 @@ shows can be taken up in the next cell.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,7 @@ from ..signal import signal
 from .base import PageWidget, picture
 
 #: The nets of this size are those of chapter 4: small enough for a tenth of a second a pass.
-SIZE = {"num_classes": 10, "image_size": 32, "width": 0.25}
+SIZE: dict[str, Any] = {"num_classes": 10, "image_size": 32, "width": 0.25}
 NETS = ("A", "B", "C", "D", "E")
 PHOTOS = ("chelsea", "coffee")
 LEARNING_RATE = 0.01  # §3.1
@@ -71,10 +72,10 @@ class StartupLab(PageWidget, front="startup_lab"):
     nets = Dict(read_only=True).tag(sync=True)  # net → its weight layers, see _weight_layers
     full_size = Dict(read_only=True).tag(sync=True)  # net → σ here / σ of equal gain in full size
     pixels = Bytes(read_only=True).tag(sync=True, file="startup_lab.bin")  # (3, 2, 32, 32), uint8
-    mean = List(read_only=True).tag(sync=True)  # of the pictures, per channel, 0–255
-    std = List(read_only=True).tag(sync=True)
+    mean = List(Float(), read_only=True).tag(sync=True)  # of the pictures, per channel, 0–255
+    std = List(Float(), read_only=True).tag(sync=True)
     learning_rate = Float(LEARNING_RATE, read_only=True).tag(sync=True)
-    limits = List(LIMITS, read_only=True).tag(sync=True)
+    limits = List(Float(), list(LIMITS), read_only=True).tag(sync=True)
     certain = Float(CERTAIN, read_only=True).tag(sync=True)
 
     @default("nets")
@@ -103,7 +104,7 @@ class StartupLab(PageWidget, front="startup_lab"):
         kind = "uniform" if self.scheme == "xavier" else "normal"
         with torch.no_grad():
             for index, layer in enumerate(self.nets[self.net]):
-                module = net.get_submodule(net.layer_names[layer["name"]])
+                module: Any = net.get_submodule(net.layer_names[layer["name"]])
                 weights = draw(kind, self.seed, index, module.weight.numel())
                 module.weight.copy_(torch.from_numpy(weights).view_as(module.weight))
                 module.weight *= self.deviation(layer)
@@ -243,7 +244,7 @@ def _weight_layers(net: VGG) -> list[dict]:
             layers[-1]["pooled"] = True
             side //= 2
         elif name.startswith(("conv", "fc")):
-            weight = net.get_submodule(path).weight
+            weight: Any = net.get_submodule(path).weight
             kernel = weight.shape[-1] if weight.ndim == 4 else 1
             place = side if weight.ndim == 4 else 1
             halved = 2 if layers else 1  # the pixels went through no ReLU

@@ -57,11 +57,11 @@ class TrainingCrop(PageWidget, front="training_crop"):
 
     photos = Dict(read_only=True).tag(sync=True)  # name → credit, in the order of the files
     jpegs = Bytes(read_only=True).tag(sync=True, file="training_crop.bin")  # each after its length
-    axes = List(read_only=True).tag(sync=True)  # (3, 3), a column an axis, in 0–255 units
+    axes = List(List(Float()), read_only=True).tag(sync=True)  # (3, 3), an axis a column, 0–255
     spread = Float(read_only=True).tag(sync=True)  # standard deviation of alpha in the recipe
     mean = List(list(IMAGENET_MEAN), read_only=True).tag(sync=True)
     size = Int(CROP, read_only=True).tag(sync=True)
-    scales = List(SCALES, read_only=True).tag(sync=True)
+    scales = List(Int(), list(SCALES), read_only=True).tag(sync=True)
 
     @default("photos")
     def _credits(self):
@@ -88,7 +88,8 @@ class TrainingCrop(PageWidget, front="training_crop"):
     def corner(self) -> tuple[int, int]:
         """Top and left of the crop in the rescaled photo, in pixels."""
         room = (side - CROP for side in self.rescaled().shape[1:])
-        return tuple(int(at * way + 0.5) for at, way in zip((self.y, self.x), room, strict=True))
+        top, left = (int(at * way + 0.5) for at, way in zip((self.y, self.x), room, strict=True))
+        return top, left
 
     def shift(self) -> Tensor:
         """What is added to red, green and blue, in 0–255 units: (3,)."""

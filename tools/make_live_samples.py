@@ -4,7 +4,7 @@ Squares cut from the photos of :func:`vgglib.data.photos` and from one more, a m
 package gcompris-qt-data holds (there ``explore_world_animals``, ``moose.webp``; in the public
 domain), each shrunk to 32×32 pixels and set side by side.
 
-    python -m vgglib.assets.make_live_samples MOOSE.png
+    python tools/make_live_samples.py MOOSE.png
 """
 
 import sys
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from vgglib.data import photos
+import vgglib
 from vgglib.widgets.live_vgg import SAMPLES, SIZE
 
 #: Left, top and side of the square, in pixels of the photo.
@@ -28,13 +28,13 @@ SQUARES = {
 
 
 def main(moose):
-    pictures = photos() | {"moose": Image.open(moose).convert("RGB")}
+    pictures = vgglib.data.photos() | {"moose": Image.open(moose).convert("RGB")}
     strip = Image.new("RGB", (SIZE * len(SAMPLES), SIZE))
     for place, name in enumerate(SAMPLES):
         photo, (left, top, side) = SQUARES[name]
         square = pictures[photo].crop((left, top, left + side, top + side))
         strip.paste(square.resize((SIZE, SIZE), Image.Resampling.LANCZOS), (place * SIZE, 0))
-    strip.save(Path(__file__).parent / "live_samples.png", optimize=True)
+    strip.save(Path(vgglib.__file__).parent / "assets" / "live_samples.png", optimize=True)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,16 @@
-"""Make fashion_mini.npz: ``python -m vgglib.assets.make_fashion_mini``.
+"""Make fashion_mini.npz: ``python tools/make_fashion_mini.py``.
 
 The rule: of each class, the first 200 images of Fashion-MNIST's training files and the first 50 of
 its test files, left in the files' order. Grey, 28×28, as published.
 """
 
+from pathlib import Path
+
 import numpy as np
 
-from vgglib.data import ASSETS, load
+import vgglib
+
+ASSETS = Path(vgglib.__file__).parent / "assets"
 
 
 def first_of_each_class(images, count: int):
@@ -17,7 +21,7 @@ def first_of_each_class(images, count: int):
 
 
 def main():
-    data = load("fashion-mnist")
+    data = vgglib.data.load("fashion-mnist")
     arrays = {}
     for split, count in (("train", 200), ("test", 50)):
         chosen = first_of_each_class(getattr(data, split), count)
