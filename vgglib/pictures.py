@@ -8,18 +8,29 @@ file is the same picture everywhere.
 from __future__ import annotations
 
 import os
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
+AnyPicture = TypeVar("AnyPicture", Image.Image, Tensor)
+
+
+class Pictures(Protocol):
+    """A dataset of (PIL image, class) that knows how many it holds, as torchvision's do."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Any: ...
+
 
 class UnreadableError(OSError):
     """A picture that cannot be read; the message names it and says why."""
 
 
-def rgb(image: Image.Image | Tensor) -> Image.Image | Tensor:
+def rgb(image: AnyPicture) -> AnyPicture:
     """A picture in RGB, eight bits a channel, upright.
 
     Palettes are looked up, CMYK is converted, what is see-through is laid on white, and the
@@ -78,7 +89,7 @@ def read(path: str | os.PathLike) -> Image.Image:
         raise _unreadable(path, error) from error
 
 
-def read_image(dataset: Dataset, index: int) -> tuple[Image.Image, int]:
+def read_image(dataset: Pictures | Dataset, index: int) -> tuple[Image.Image, int]:
     """A picture of a dataset of (PIL image, class), as :func:`rgb` makes it, and its class.
 
     Raises
@@ -93,7 +104,7 @@ def read_image(dataset: Dataset, index: int) -> tuple[Image.Image, int]:
         raise
     except Exception as error:
         while isinstance(dataset, Subset):
-            dataset, index = dataset.dataset, dataset.indices[index]
+            index, dataset = dataset.indices[index], dataset.dataset
         samples = getattr(dataset, "samples", None)
         raise _unreadable(samples[index][0] if samples else f"number {index}", error) from error
 

@@ -70,15 +70,17 @@ def predict(
     OSError
         If a file cannot be read or is missing; the message names it.
     """
-    single = isinstance(images, (Image.Image, str, os.PathLike)) or (
-        isinstance(images, (np.ndarray, Tensor)) and images.ndim < 4
+    pictures: list[Picture] = (
+        [images]
+        if isinstance(images, (Image.Image, str, os.PathLike))
+        or (isinstance(images, (np.ndarray, Tensor)) and images.ndim < 4)
+        else list(images)
     )
-    pictures = [images] if single else list(images)
     if not pictures:
         raise ValueError("predict needs at least 1 picture, got none")
     checks.whole("top", top), checks.whole("batch_size", batch_size)
     some = next(net.parameters())
-    size = image_size or getattr(net, "image_size", 224)
+    size = image_size if image_size else getattr(net, "image_size", 224)
     names = [p if isinstance(p, (str, os.PathLike)) else n for n, p in enumerate(pictures)]
     known = None
     if not all(isinstance(p, Tensor) and p.is_floating_point() for p in pictures):
@@ -96,13 +98,13 @@ def predict(
     finally:
         net.train(was_training)
     best, which = torch.cat(rows).topk(min(top, rows[0].shape[1]), dim=1)  # (N, top)
-    classes = classes or getattr(net, "classes", None) or range(rows[0].shape[1])
-    if len(classes) != rows[0].shape[1]:
-        raise ValueError(f"the net has {rows[0].shape[1]} classes, got {len(classes)} names")
+    called = classes or getattr(net, "classes", None) or range(rows[0].shape[1])
+    if len(called) != rows[0].shape[1]:
+        raise ValueError(f"the net has {rows[0].shape[1]} classes, got {len(called)} names")
     return pd.DataFrame(
         [
             {"image": str(name) if isinstance(name, os.PathLike) else name, "rank": rank}
-            | {"class": classes[index], "probability": value}
+            | {"class": called[index], "probability": value}
             for name, values, indices in zip(names, best.tolist(), which.tolist(), strict=True)
             for rank, (value, index) in enumerate(zip(values, indices, strict=True), start=1)
         ]
@@ -116,7 +118,8 @@ def _prepared(picture: Picture, size: int, known: Pixels | None) -> Tensor:
     if isinstance(picture, (str, os.PathLike)):
         picture = read(os.path.expanduser(picture))
     elif isinstance(picture, Tensor) and picture.dtype == torch.uint8 and picture.ndim == 3:
-        picture = to_pil_image(picture)  # so that all kinds are resized alike
+        # So that all kinds are resized alike.
+        return _prepared(to_pil_image(picture), size, known)
     elif isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.ndim in (2, 3):
         picture = Image.fromarray(picture)
     elif not isinstance(picture, Image.Image):
@@ -127,5 +130,6 @@ def _prepared(picture: Picture, size: int, known: Pixels | None) -> Tensor:
             f"a picture is a PIL image, a path, uint8 pixels (H, W, 3) as an array or (3, H, W) as "
             f"a tensor; got {kind}"
         )
+    assert known is not None  # but for floats
     crop = centre_crop(round(size * 256 / 224), size, mean=known.mean, std=known.std)
     return crop(rgb(picture))

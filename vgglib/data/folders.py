@@ -18,6 +18,7 @@ from torchvision.datasets.folder import is_image_file
 
 from .. import pictures
 from ..checks import channels, real
+from ..pictures import Pictures
 from .sets import IMAGENET_MEAN, IMAGENET_STD, Data
 
 #: Names of the folder beside ``train/`` on which one validates; the first that is there counts.
@@ -132,10 +133,11 @@ def folder(
                 f"{train.root} and {test.root} hold different classes; {len(differ)} are in one "
                 f"of them only: {', '.join(differ[:5])}{' …' * (len(differ) > 5)}"
             )
+        splits: tuple[Pictures, Pictures] = train, test
     else:
-        train, test = _held_out(train, holdout)
+        splits = _held_out(train, holdout)
     name = name or root.resolve().name
-    made = Data(name, train, test, classes, f"the pictures in {root}, not verified")
+    made = Data(name, *splits, classes, f"the pictures in {root}, not verified")
     if mean is None and std is None:
         return made
     return replace(made, moments=(mean or made.mean, std or made.std))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import operator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from torch.utils.data import Dataset, Subset
 from torchvision.transforms.v2.functional import to_image
 
 from ..checks import whole
-from ..pictures import read_image
+from ..pictures import Pictures, read_image
 
 #: Mean and standard deviation of ImageNet's training pixels, RGB, in units of 0–255. The mean is
 #: the one published with the paper's models, the deviation the one torchvision's models use.
@@ -110,7 +111,11 @@ class ImageSet:
         return f"ImageSet({len(self):,} images of {tuple(self.images.shape[1:])})"
 
 
-def labels_of(split: ImageSet | Dataset) -> Tensor | None:
+#: One part of a data set: in memory, or read from a folder.
+Split: TypeAlias = ImageSet | Pictures
+
+
+def labels_of(split: Split | Dataset) -> Tensor | None:
     """All labels of a split, (N,) int64, without reading a picture; None if it does not list them.
 
     Datasets list them as torchvision's do, in ``targets``; a ``Subset`` has those of its dataset.
@@ -149,8 +154,8 @@ class Data:
     """
 
     name: str
-    train: ImageSet | Dataset
-    test: ImageSet | Dataset | None
+    train: Split
+    test: Split | None
     classes: tuple[str, ...]
     source: str
     moments: tuple[tuple[float, ...], tuple[float, ...]] | None = None
@@ -209,7 +214,7 @@ class Data:
         if isinstance(self.train, ImageSet):
             part = self.train[:count]
         else:
-            part = Subset(self.train, evenly(len(self.train), count))
+            part = Subset(self.train, evenly(len(self.train), count))  # type: ignore[arg-type]
         return replace(self, train=part)
 
     def __repr__(self) -> str:

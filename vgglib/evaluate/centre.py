@@ -15,8 +15,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..augment import centre_crop
 from ..data import ImageSet
+from ..data.sets import Split
 from ..devices import sum_dtype
-from ..pictures import read_image
+from ..pictures import Pictures, read_image
 from ..pixels import Pixels, pixels_of
 from ..precision import autocast
 
@@ -24,7 +25,7 @@ from ..precision import autocast
 @torch.no_grad()
 def evaluate(
     model: nn.Module,
-    split: ImageSet | Dataset,
+    split: Split,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     *,
@@ -88,7 +89,7 @@ def evaluate(
                 mirrored = model(images.flip(-1)).float() if mirror else None
             classes = scores.shape[1]
             check_labels(labels, classes)
-            if mirror:  # the sum of the two probabilities; what divides it by two cancels out
+            if mirrored is not None:  # the sum of both; what divides it by two cancels out
                 scores = torch.logaddexp(scores.log_softmax(1), mirrored.log_softmax(1))
             loss += F.cross_entropy(scores, labels, reduction="sum")
             best = scores.topk(min(5, scores.shape[1])).indices  # (N, 5)
@@ -114,7 +115,7 @@ def check_labels(labels: Tensor, classes: int) -> None:
 class Transformed(Dataset):
     """A dataset of (PIL image, class) with a transform in front of it."""
 
-    def __init__(self, dataset: Dataset, transform):
+    def __init__(self, dataset: Pictures, transform):
         self.dataset, self.transform = dataset, transform
 
     def __len__(self) -> int:

@@ -13,12 +13,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from ..data import ImageSet
+from ..data.sets import Split
 from ..devices import Place, sum_dtype
 
 
 def top_k_error(
     test: Callable[..., Tensor],
-    images: ImageSet | Dataset | Iterable,
+    images: Split | Iterable,
     k: Sequence[int] = (1, 5),
     *,
     batch_size: int = 64,
@@ -81,7 +82,7 @@ def _batches(images, place: Place, batch_size: int, workers: int) -> Iterator[tu
             part = mine[start : start + batch_size]
             yield part.images, part.labels
     elif isinstance(images, Dataset):
-        mine = Subset(images, range(place.rank, len(images), place.world))
+        mine = Subset(images, range(place.rank, len(images), place.world))  # type: ignore[arg-type]
         yield from DataLoader(mine, batch_size, num_workers=workers, collate_fn=_as_lists)
     else:
         yield from images

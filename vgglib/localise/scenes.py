@@ -213,15 +213,15 @@ def compose(
         canvas = ImageEnhance.Brightness(canvas).enhance(light)
         grey, mask = _cut_out(items.images[index, 0], int(index))
         scale = size * between(*span) / max(grey.size)
-        fitted = tuple(max(1, round(length * scale)) for length in grey.size)
-        x, y = (int(between(0, size - length + 1)) for length in fitted)
+        width, height = (max(1, round(length * scale)) for length in grey.size)
+        x, y = (int(between(0, size - length + 1)) for length in (width, height))
         tint = torch.tensor([between(0.5, 1) for _ in range(3)])
-        piece = tvf.pil_to_tensor(grey.resize(fitted)).float()  # (1, height, width)
+        piece = tvf.pil_to_tensor(grey.resize((width, height))).float()  # (1, height, width)
         piece = (DARKEST + piece * (1 - DARKEST / 255)) * tint[:, None, None]
         piece = tvf.to_pil_image(piece.byte())
-        canvas.paste(piece, (x, y), mask.resize(fitted))
+        canvas.paste(piece, (x, y), mask.resize((width, height)))
         canvases.append(tvf.pil_to_tensor(canvas))
-        boxes.append((x, y, x + fitted[0], y + fitted[1]))
+        boxes.append((x, y, x + width, y + height))
     return Scenes(torch.stack(canvases), items.labels[chosen], torch.tensor(boxes).float())
 
 

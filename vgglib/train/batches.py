@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from ..augment import ColourShift, batch_crops, cutout, rgb_pca, training_crop
 from ..data import Data, ImageSet, labels_of
+from ..data.sets import Pictures, Split
 from ..devices import Place
 from ..evaluate import check_labels, read_image
 from ..pixels import Pixels
@@ -36,7 +37,7 @@ def seed_of(*keys: int) -> int:
     return int.from_bytes(digest, "big") >> 1  # generators take 63 bits
 
 
-def split(data: Data, recipe: Recipe) -> tuple[ImageSet | Dataset, ImageSet | Dataset]:
+def split(data: Data, recipe: Recipe) -> tuple[Split, Split | None]:
     """Training and validation images, by ``recipe.holdout``."""
     if recipe.holdout == 0:
         return data.train, data.test  # None: nothing is validated
@@ -50,7 +51,8 @@ def split(data: Data, recipe: Recipe) -> tuple[ImageSet | Dataset, ImageSet | Da
     parts = order[held:], order[:held]
     if isinstance(data.train, ImageSet):
         return tuple(data.train[part] for part in parts)
-    return tuple(Subset(data.train, part.tolist()) for part in parts)
+    subsets: list[Subset] = [Subset(data.train, p.tolist()) for p in parts]  # type: ignore[arg-type]
+    return subsets[0], subsets[1]
 
 
 def check_size(split: ImageSet, model) -> None:
@@ -77,7 +79,7 @@ def check_data(data: Data, recipe: Recipe, model) -> None:
             f"{data.name} has {len(data.classes)} classes and the net tells {classes} "
             f"apart; build it with num_classes={len(data.classes)}"
         )
-    used = {"training": data.train}
+    used: dict[str, Split] = {"training": data.train}
     if data.test is not None and not recipe.holdout:
         used["validation"] = data.test
     elif not recipe.holdout and recipe.schedule == "plateau":
@@ -238,9 +240,11 @@ class LoaderBatches(Batches):
     """A dataset of PIL images, read and cropped by worker processes ahead of their use."""
 
     def __init__(
-        self, split: Dataset, model, recipe: Recipe, mean, std, place, workers, transform=None
+        self, split: Pictures, model, recipe: Recipe, mean, std, place, workers, transform=None
     ):
-        if recipe.scale is None:
+        size = size_of(model, split)
+        scale = recipe.scale_for(size)
+        if scale is None:
             raise ValueError(
                 "images read from disk have no common size: the recipe needs a scale, such as "
                 "scale=256 or scale=(256, 512)"
@@ -248,15 +252,15 @@ class LoaderBatches(Batches):
         if recipe.pad:
             raise ValueError(f"pad={recipe.pad} is for small in-memory sets; set pad=0")
         super().__init__(split, recipe, place, Pixels(mean, std), transform)
-        size = size_of(model, split)
         crop = training_crop(
-            recipe.scale_for(size),
+            scale,
             size,
             flip=recipe.flip,
             colour_shift=ColourShift() if recipe.colour_shift else None,
         )
-        self.classes, self.wanted = classes_of(model), []  # wanted: (epoch, index)s of each step
-        self.loader = DataLoader(
+        self.classes = classes_of(model)
+        self.wanted: list[list[tuple[int, int]]] = []  # the (epoch, index)s of each step
+        self.loader: DataLoader | None = DataLoader(
             _Keyed(split, crop, recipe.seed),
             batch_sampler=_Wanted(self),
             num_workers=workers,
@@ -270,6 +274,7 @@ class LoaderBatches(Batches):
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         steps = [step[self.mine].tolist() for step in self.order(epoch)[start:]]
         self.wanted = [[(epoch, index) for index in step] for step in steps]
+        assert self.loader is not None  # not closed
         with told_of_shared_memory():
             for step, (images, labels) in enumerate(self.loader, start):
                 if self.classes:
@@ -299,7 +304,7 @@ class _Wanted:
 class _Keyed(Dataset):
     """Training crops by (epoch, index): the same crop in whichever process it is made."""
 
-    def __init__(self, dataset: Dataset, transform, seed: int):
+    def __init__(self, dataset: Pictures, transform, seed: int):
         self.dataset, self.transform, self.seed = dataset, transform, seed
 
     def __len__(self) -> int:
@@ -313,15 +318,15 @@ class _Keyed(Dataset):
             return self.transform(image), label
 
 
-def pipeline(split: ImageSet | Dataset, model, recipe, pixels, place, workers, transform=None):
+def pipeline(split: Split, model, recipe, pixels, place, workers, transform=None):
     """The pipeline that suits a set of training images."""
-    common = (split, model, recipe, pixels.mean, pixels.std, place)
+    common = (model, recipe, pixels.mean, pixels.std, place)
     if isinstance(split, ImageSet):
-        return DeviceBatches(*common, transform)
-    return LoaderBatches(*common, workers, transform)
+        return DeviceBatches(split, *common, transform)
+    return LoaderBatches(split, *common, workers, transform)
 
 
-def size_of(model, split: ImageSet | Dataset) -> int:
+def size_of(model, split: Split) -> int:
     """Side in pixels of the crops: the net's, else that of the images in memory, else 224."""
     images = split.images.shape[-1] if isinstance(split, ImageSet) else 224
     return getattr(model, "image_size", images)
