@@ -53,5 +53,5 @@ def initialise(model: nn.Module, scheme: str, std: float = 0.01) -> nn.Module:
             module.reset_parameters()
             module.reset_running_stats()
     if getattr(model, "pixels", None) is not None:
-        model.pixels = model.classes = None  # of the weights that are gone
+        model.pixels = model.classes = None  # type: ignore[assignment]  # of the weights that are gone
     return model

@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Mapping
 from enum import Enum
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -220,7 +221,7 @@ class VGG(nn.Module):
         VGG
             The net; the new layer's weights are drawn by Xavier's scheme, its biases are 0.
         """
-        old = self.classifier[-1]
+        old = cast(nn.Linear, self.classifier[-1])
         self.num_classes, self.classes = checks.whole("num_classes", num_classes), None
         new = nn.Linear(old.in_features, self.num_classes).to(old.weight)
         self.classifier[-1] = initialise(new, "xavier")

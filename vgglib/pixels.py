@@ -43,8 +43,8 @@ class Pixels:
         If the values are not finite, or a deviation is not positive.
     """
 
-    mean: tuple[float, ...]
-    std: tuple[float, ...] | None = None
+    mean: Sequence[float]  # tuples, whatever was given
+    std: Sequence[float] | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "mean", checks.channels("mean", self.mean))

@@ -16,13 +16,14 @@ import warnings
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
+from typing import Any, Protocol, TypeVar, cast
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from .configs import ALIASES, CONFIGS
+from .configs import ALIASES, CONFIGS, Config
 from .pixels import Pixels
 
 #: The key of a net's normalisation in the metadata of a state_dict or of a .safetensors file.
@@ -30,7 +31,7 @@ KEY = "vgglib.pixels"
 #: A run's latest checkpoint.
 LAST = "last.safetensors"
 HEADS = ("load", "new")
-_PARTS = ("features", "classifier")
+_PARTS: tuple[str, ...] = ("features", "classifier")
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "weights")
 _PUBLISHED = re.compile(
     r"(?:(?P<net>vgg\d+(?:_bn)?)(?:_weights)?\.)?"
@@ -39,12 +40,33 @@ _PUBLISHED = re.compile(
 )
 
 
+class Net(Protocol):
+    """A net that knows its layout and its pixels: a VGG, which is built on this module."""
+
+    config: Config
+    layer_names: dict[str, str]
+    image_size: int
+    num_classes: int
+    in_channels: int
+    width: float
+    batch_norm: bool
+    pixels: Pixels | None
+    classes: tuple[str, ...] | None
+
+    def state_dict(self) -> Any: ...
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], /) -> Any: ...
+
+
+AnyNet = TypeVar("AnyNet", bound=Net)
+
+
 def load_weights(
-    model: nn.Module,
+    model: AnyNet,
     weights: str | os.PathLike | Enum | Mapping[str, Tensor],
     *,
     head: str = "load",
-) -> nn.Module:
+) -> AnyNet:
     """Load weights into a network, in place; either all of them fit or nothing is changed.
 
     The net learns from them how its images are normalised (``net.pixels``) and what its classes
@@ -89,7 +111,7 @@ def load_weights(
         state, known = _fetched(model, offered, source, parts, head), _published_pixels(offered)
     else:
         source = str(weights)
-        state, known = _read(Path(weights).expanduser())
+        state, known = _read(Path(cast(str, weights)).expanduser())
     state = _fitting(model, _renamed(model, state, source), source, parts, head)
     broken = [k for k, v in state.items() if not torch.isfinite(v).all()]
     if broken:
@@ -101,7 +123,7 @@ def load_weights(
     return model
 
 
-def save_weights(model: nn.Module, path: str | os.PathLike) -> Path:
+def save_weights(model: Net, path: str | os.PathLike) -> Path:
     """Write a net's weights with its normalisation and its classes' names, for any program.
 
     Parameters
@@ -135,7 +157,7 @@ def save_weights(model: nn.Module, path: str | os.PathLike) -> Path:
     return path
 
 
-def for_timm(model: nn.Module) -> dict[str, Tensor]:
+def for_timm(model: Net) -> dict[str, Tensor]:
     """The weights under timm's names and in its shapes, for its ``load_state_dict``.
 
     The inverse, timm's weights in a net of this package, is :func:`load_weights`.
@@ -152,7 +174,7 @@ def for_timm(model: nn.Module) -> dict[str, Tensor]:
     return state
 
 
-def _timms(model: nn.Module) -> dict[str, str]:
+def _timms(model: Net) -> dict[str, str]:
     """Module names of the fully connected layers → timm's names for them."""
     linear = [path for name, path in model.layer_names.items() if name.startswith("fc")]
     theirs = [f"pre_logits.fc{number}" for number in range(1, len(linear))]
@@ -168,7 +190,7 @@ def _metadata(state: Mapping[str, Tensor]) -> tuple[Pixels, tuple[str, ...] | No
 # ---- names
 
 
-def _renamed(model: nn.Module, state: Mapping, source: str) -> Mapping[str, Tensor]:
+def _renamed(model: Net, state: Mapping, source: str) -> Mapping[str, Tensor]:
     """A state_dict under this net's names, if it is of a well-known form."""
     for key in _WRAPPERS:
         if isinstance(state.get(key), Mapping):
@@ -200,7 +222,7 @@ def _renamed(model: nn.Module, state: Mapping, source: str) -> Mapping[str, Tens
 
 
 def _fitting(
-    model: nn.Module, state: Mapping[str, Tensor], source: str, parts: tuple[str, ...], head: str
+    model: Net, state: Mapping[str, Tensor], source: str, parts: tuple[str, ...], head: str
 ) -> dict[str, Tensor]:
     """What ``state`` holds for these parts of the model, if names and shapes are the model's."""
     last = [f"{list(model.layer_names.values())[-1]}.{kind}" for kind in ("weight", "bias")]
@@ -246,7 +268,7 @@ def _fitting(
 # ---- torchvision's weights
 
 
-def _offered(model: nn.Module, named: re.Match) -> tuple[str, Enum]:
+def _offered(model: Net, named: re.Match) -> tuple[str, Enum]:
     """torchvision's entry for the net that ``model`` is, and its name."""
     from torchvision.models import get_model_weights
 
@@ -278,7 +300,7 @@ def _published_pixels(offered) -> tuple[Pixels, tuple[str, ...] | None]:
     return Pixels.in_units(crop.mean, crop.std), classes and tuple(classes)
 
 
-def _fetched(model: nn.Module, offered, name: str, parts, head: str) -> Mapping[str, Tensor]:
+def _fetched(model: Net, offered, name: str, parts, head: str) -> Mapping[str, Tensor]:
     """The weights, from torch.hub's folder or fetched into it and checked against their hash."""
     from torchvision.models import get_model
 
@@ -350,7 +372,7 @@ def digest(state: str, tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name]
         found.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        found.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import pandas as pd
 import torch
@@ -52,7 +53,7 @@ def regressor(net: VGG, *, per_class: bool = True) -> VGG:
     if not isinstance(net, VGG):
         raise TypeError(f"regressor takes a net of vgglib.vgg(…), got {type(net).__name__}")
     boxes = copy.deepcopy(net)
-    old = boxes.classifier[-1]
+    old = cast(nn.Linear, boxes.classifier[-1])
     boxes.num_classes = 4 * net.num_classes if per_class else 4
     new = nn.Linear(old.in_features, boxes.num_classes).to(old.weight)
     nn.init.normal_(new.weight, std=0.01)
