@@ -10,8 +10,9 @@ A test is called with images and returns their class probabilities; images are a
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from PIL import Image
@@ -21,7 +22,7 @@ from torchvision.transforms.v2 import functional as tvf
 from .. import checks
 from ..model import VGG
 from ..pictures import rgb
-from ..pixels import pixels_of
+from ..pixels import Pixels, pixels_of
 from ..precision import autocast, check_precision
 from .dense import DenseVGG, dense
 
@@ -65,7 +66,7 @@ def test_scales(scale: int | tuple[int, int], image_size: int = 224) -> tuple[in
 
 
 # pytest would take the function for a test of its own.
-test_scales.__test__ = False
+test_scales.__dict__["__test__"] = False
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class _Views:
     mirror: bool = True
     precision: str = "fp32"
     batch_size: int = 64
+    pixels: Pixels = field(init=False, repr=False, compare=False)
 
     def __post_init__(self):
         scales = tuple(self.scales) if isinstance(self.scales, Sequence) else (self.scales,)
@@ -110,6 +112,7 @@ class _Views:
     @torch.no_grad()
     def __call__(self, images: Images) -> Tensor:
         """Class probabilities of the images, (N, num_classes), fp32 on the net's device."""
+        assert isinstance(self.scales, tuple)  # as of __post_init__
         whole = dense(self.net)  # anew, as the net may have been moved to another device
         result = torch.zeros(len(images), self.num_classes, device=self.device)
         for scale in self.scales:
@@ -212,6 +215,15 @@ class MultiCrop(_Views):
         return [round(i * room / (self.grid - 1)) for i in range(self.grid)]
 
 
+class Test(Protocol):
+    """What turns images into class probabilities."""
+
+    @property
+    def num_classes(self) -> int: ...
+
+    def __call__(self, images: Images, /) -> Tensor: ...
+
+
 class Fusion:
     """The mean of several tests' probabilities (§4.3, §4.4).
 
@@ -229,7 +241,7 @@ class Fusion:
         If there is none, or they differ in their number of classes.
     """
 
-    def __init__(self, *tests: Callable[[Images], Tensor]):
+    def __init__(self, *tests: Test):
         if not tests:
             raise ValueError("Fusion needs at least 1 test, such as Dense(net), got 0")
         classes = [test.num_classes for test in tests]

@@ -15,7 +15,7 @@ from torch import Tensor
 from torchvision.ops import box_convert, box_iou
 from torchvision.transforms.v2 import functional as tvf
 
-from ..evaluate import dense
+from ..evaluate.dense import dense
 from ..model import VGG
 from ..pixels import pixels_of
 from .boxes import decode
