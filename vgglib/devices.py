@@ -12,10 +12,13 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+Value = TypeVar("Value")
 
 #: Kinds of devices that have no 64-bit floats.
 NO_FLOAT64 = {"mps"}
@@ -72,7 +75,7 @@ class Place:
         dist.all_reduce(value, dist.ReduceOp.MAX)
         return int(value)
 
-    def share(self, value: object) -> object:
+    def share(self, value: Value) -> Value:
         """What the first process holds."""
         if self.world == 1:
             return value

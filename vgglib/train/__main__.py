@@ -279,7 +279,9 @@ def run(options: argparse.Namespace, place: Place) -> int:
     rate = pipeline_rate(net, data, recipe, place, options.workers)
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        warnings.showwarning = lambda message, *_, **__: place.first and say(f"warning: {message}")
+        warnings.showwarning = lambda message, *_, **__: (
+            say(f"warning: {message}") if place.first else None
+        )
         history = train(
             net,
             data,

@@ -15,6 +15,8 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
     from .run import Run
 
 
@@ -94,7 +96,8 @@ class TensorBoard(Callback):
                 "events for TensorBoard (--tensorboard) need the package tensorboard: pip install "
                 "'vgglib[tensorboard]', or leave it out"
             )
-        self.folder, self.writer = folder, None
+        self.folder = folder
+        self.writer: SummaryWriter | None = None
 
     def on_epoch(self, run: Run, row: dict) -> None:
         if not run.place.first:

@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from filelock import FileLock, Timeout
@@ -21,15 +22,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-try:
-    import fcntl
-except ImportError:  # Windows has none
-    fcntl = None
-
 from ..configs import LRN, Config, Conv
 from ..model import VGG
 from ..pixels import Pixels
 from ..weights import LAST, digest
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # Windows has none
+    fcntl = None
 
 PREVIOUS = "previous.safetensors"
 LOCK = ".lock"

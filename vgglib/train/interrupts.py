@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from typing import Any
 
 
 class Interrupted(KeyboardInterrupt):
@@ -34,7 +35,8 @@ class Signals:
     def __init__(self, active: bool):
         # Only the main thread may take signals.
         self.active = active and threading.current_thread() is threading.main_thread()
-        self.received, self.before = 0, {}
+        self.received = 0
+        self.before: dict[signal.Signals, Any] = {}  # handlers, as the signal module gives them
         self.cut, self.process = False, os.getpid()
 
     def __enter__(self) -> Signals:

@@ -159,7 +159,7 @@ def train(
     if isinstance(validation, ImageSet):  # it is tested as it is, after a whole epoch
         check_size(validation, model)
     pixels = the_pixels(model, data, recipe, place)
-    shown = [Progress()] if progress else []
+    shown: list[Callback] = [Progress()] if progress else []
     shown += [OnEpoch(on_epoch)] if on_epoch is not None else []
     with contextlib.ExitStack() as held:
         held.enter_context(_deterministic(deterministic))
@@ -181,7 +181,7 @@ def train(
         )
         if out is not None:
             run.open(Path(out).expanduser(), resume, checkpoint_steps, held, change)
-        model.pixels, model.classes = run.source.pixels, tuple(data.classes)
+        model.pixels, model.classes = run.source.pixels, tuple(data.classes)  # type: ignore[assignment]
         return run.go()
 
 

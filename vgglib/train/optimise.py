@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,7 +20,7 @@ def optimiser_of(
     precision: str,
 ) -> torch.optim.Optimizer:
     """The optimiser of a recipe, over parameters or over groups with rates of their own."""
-    options = {"lr": recipe.lr, "weight_decay": recipe.weight_decay}
+    options: dict[str, Any] = {"lr": recipe.lr, "weight_decay": recipe.weight_decay}
     # torch's fused SGD keeps momentum that was never set where the first scaled step is not finite,
     # as it often is in fp16.
     fused = device.type in ("cpu", "cuda") and precision != "fp16"

@@ -177,7 +177,7 @@ class Recipe:
             object.__setattr__(self, "scale", (low, high) if pair else low)
 
     @property
-    def _scale(self) -> tuple[int, int]:
+    def _scale(self) -> tuple:
         return tuple(self.scale) if isinstance(self.scale, tuple | list) else (self.scale,) * 2
 
     def scale_for(self, image_size: int) -> tuple[int, int] | None:

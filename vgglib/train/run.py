@@ -16,15 +16,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import Subset
 
 from ..data import ImageSet
+from ..data.sets import Split
 from ..devices import Place, generators, sum_dtype
 from ..evaluate import evaluate
 from ..model import VGG
@@ -58,7 +60,7 @@ class Run:
         self,
         model: nn.Module,
         source: Batches,
-        validation: ImageSet | Dataset | None,
+        validation: Split | None,
         recipe: Recipe,
         place: Place,
         *,
@@ -77,7 +79,8 @@ class Run:
         self.recipe, self.place, self.about, self.classes = recipe, place, about or {}, classes
         self.callbacks, self.workers, self.accumulate = callbacks, workers, accumulate
         self.name = model.config.name if isinstance(model, VGG) else type(model).__name__
-        self.folder, self.checkpoint_steps = None, None
+        self.folder: Path | Any = None  # who writes into it knows that there is one
+        self.checkpoint_steps: int | None = None
         self.own_loss = loss is not None
         self.criterion = loss or partial(F.cross_entropy, label_smoothing=recipe.label_smoothing)
         if recipe.dropout is not None:
@@ -100,7 +103,7 @@ class Run:
         gains = place.device.type != "cpu" or self.precision in HALF
         last = recipe.channels_last and gains
         self.layout = torch.channels_last if last else torch.contiguous_format
-        model.to(place.device, memory_format=self.layout)
+        model.to(place.device, memory_format=self.layout)  # type: ignore[call-overload]
         share = source.batch // place.world
         if share % accumulate:
             raise ValueError(
@@ -114,12 +117,13 @@ class Run:
         self.scaler = torch.amp.GradScaler(place.device.type, enabled=self.precision == "fp16")
         self.scheduler = scheduler_of(self.optimiser, recipe, len(source))
         self.compiled = compiled
-        self.forward = torch.compile(model) if compiled else model
+        self.forward: Any = torch.compile(model) if compiled else model
         if place.world > 1:
             gpu = [place.device] if place.device.type == "cuda" else None
             self.forward = DistributedDataParallel(self.forward, device_ids=gpu)
         self.epoch, self.step, self.drops, self.stopped = 1, 0, 0, ""
-        self.rows, self.changes = [], []
+        self.rows: list[dict] = []
+        self.changes: list[dict] = []
         self.sums = self.zeros(3)  # loss, hits, images
         self.bad_step = torch.full((), -1, device=place.device)
         self.seconds = self.waited = 0.0
@@ -336,7 +340,7 @@ class Run:
                 callback.on_step(self)
             look = self.step % LOOK_EVERY == 0
             save = self.checkpoint_steps and self.step % self.checkpoint_steps == 0
-            if (look or save) and self.gone_wrong(weights=save):
+            if (look or save) and self.gone_wrong(weights=bool(save)):
                 return
             if save and self.step < len(self.source):
                 self.save()
@@ -436,7 +440,7 @@ class Run:
         A validation that a signal cuts off is made from its start when the run goes on.
         """
         place = self.place
-        part = self.validation
+        part: Any = self.validation
         if place.world > 1:
             for buffer in self.model.buffers():  # batch norm's averages, which differ by process
                 torch.distributed.broadcast(buffer, src=0)
@@ -446,9 +450,9 @@ class Run:
 
         def test() -> None:
             pixels, size = self.source.pixels, size_of(self.model, part)
-            options = {"precision": self.precision, "workers": self.workers, "image_size": size}
+            rest: dict = {"precision": self.precision, "workers": self.workers, "image_size": size}
             with told_of_shared_memory():
-                tested = evaluate(self.model, part, pixels.mean, pixels.std, **options)
+                tested = evaluate(self.model, part, pixels.mean, pixels.std, **rest)
             sums.add_(len(part) * torch.tensor([tested["loss"], tested["top1"], 1.0]).to(sums))
 
         if len(part):

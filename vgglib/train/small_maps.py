@@ -34,7 +34,7 @@ def small_maps_as_products(model: nn.Module) -> Iterator[None]:
     """
     chosen = [m for m in model.modules() if type(m) is nn.Conv2d and _plain(m)]
     for convolution in chosen:
-        convolution.forward = partial(_forward, convolution)
+        convolution.forward = partial(_forward, convolution)  # type: ignore[method-assign]
     try:
         yield
     finally:
@@ -58,6 +58,7 @@ def _forward(convolution: nn.Conv2d, maps: Tensor) -> Tensor:
     if not small or not torch.is_grad_enabled():
         return nn.Conv2d.forward(convolution, maps)
     kernel, padding = convolution.kernel_size, convolution.padding
+    assert isinstance(padding, tuple)  # as _plain has seen to
     height, width = (
         side + 2 * p - k + 1 for side, p, k in zip(maps.shape[-2:], padding, kernel, strict=True)
     )
