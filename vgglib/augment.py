@@ -87,6 +87,8 @@ class ColourShift(nn.Module):
         Standard deviation of α.
     """
 
+    axes: Tensor
+
     def __init__(
         self,
         eigenvalues: Tensor = IMAGENET_RGB_PCA[0],
@@ -234,14 +236,14 @@ def batch_crops(
         windows = F.pad(images, (pad,) * 4).unfold(2, size, 1).unfold(3, size, 1)
         top, left = (offset + pad).long()
         crops = windows[torch.arange(count, device=device), :, top, left]  # (N, 3, size, size)
-        if flip:
+        if mirrored is not None:
             crops = torch.where(mirrored[:, None, None, None], crops.flip(3), crops)
         return crops.float()
     # Where each pixel centre of the crop lies in the source, from −1 to 1 as grid_sample counts.
     pixel = torch.arange(size, device=device) + 0.5  # (size,)
     place = (pixel + offset[..., None]) / rescaled[:, None] * 2 - 1  # (2, N, size)
     rows, columns = place
-    if flip:
+    if mirrored is not None:
         columns = torch.where(mirrored[:, None], columns.flip(1), columns)
     grid = torch.stack(
         [columns[:, None, :].expand(-1, size, -1), rows[:, :, None].expand(-1, -1, size)], dim=-1

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from numbers import Integral, Real
+from typing import Any
 
 
 def whole(name: str, value: object, least: int = 1) -> int:
@@ -19,10 +20,11 @@ def whole(name: str, value: object, least: int = 1) -> int:
     return int(value)
 
 
-def real(name: str, value: object, interval: str = "(-∞, ∞)", such_as: str = "") -> float:
+def real(name: str, value: Any, interval: str = "(-∞, ∞)", such_as: str = "") -> float:
     """A number in an interval such as ``"[0, 1)"``; a round bracket leaves the end out."""
     low, high = (float(end.replace("∞", "inf")) for end in interval[1:-1].split(","))
-    fine = isinstance(value, Real) and not isinstance(value, bool) and low <= value <= high
+    fine = isinstance(value, Real) and not isinstance(value, bool)
+    fine = fine and low <= value <= high
     if fine and value in (low, high):
         fine = interval[0 if value == low else -1] in "[]"
     if not fine:
@@ -34,7 +36,7 @@ def real(name: str, value: object, interval: str = "(-∞, ∞)", such_as: str =
     return float(value)
 
 
-def choice(name: str, value: object, accepted: Collection[str]) -> str:
+def choice(name: str, value: Any, accepted: Collection[str]) -> str:
     """One of several words."""
     if value not in accepted:
         raise ValueError(f"{name} must be one of {', '.join(accepted)}, got {value!r}")
@@ -42,7 +44,7 @@ def choice(name: str, value: object, accepted: Collection[str]) -> str:
 
 
 def channels(
-    name: str, values: object, number: int | None = None, *, positive: bool = False
+    name: str, values: Any, number: int | None = None, *, positive: bool = False
 ) -> tuple[float, ...]:
     """A finite number for each channel, as a mean or a standard deviation has."""
     try:

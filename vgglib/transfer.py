@@ -261,7 +261,8 @@ def nearest(queries: Tensor, gallery: Tensor, k: int = 5) -> tuple[Tensor, Tenso
     if not 1 <= k <= len(gallery):
         raise ValueError(f"k must be from 1 to {len(gallery)}, the size of the gallery; got {k!r}")
     cosines = F.normalize(queries, dim=1) @ F.normalize(gallery, dim=1).T  # (M, N)
-    return tuple(cosines.topk(k, dim=1))
+    values, places = cosines.topk(k, dim=1)
+    return values, places
 
 
 def rate_groups(net: VGG, lr: float, factor: float) -> list[dict]:
@@ -296,7 +297,7 @@ def rate_groups(net: VGG, lr: float, factor: float) -> list[dict]:
         if isinstance(module, nn.MaxPool2d):
             stages.append([])
     stages.pop()  # behind the last pool
-    groups = [
+    groups: list[dict] = [
         {"name": f"stage {number}", "lr": lr * factor ** (len(stages) - number + 1), "params": own}
         for number, own in enumerate(stages, start=1)
     ]

@@ -13,6 +13,7 @@ import subprocess
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import IO, cast
 
 import numpy as np
 from PIL import Image
@@ -28,7 +29,7 @@ def cifar10(into: Path, progress: bool, *, files: Iterable[str], size: int = SIZ
     with tarfile.open(_pack(into, size)) as tar:
 
         def member(name: str) -> bytes:
-            with tar.extractfile(f"package/{name}") as file:
+            with cast(IO[bytes], tar.extractfile(f"package/{name}")) as file:
                 return file.read()
 
         # The package spells "labels" so. Its images follow the order of the authors' files.

@@ -12,6 +12,7 @@ import os
 import tarfile
 from functools import partial
 from pathlib import Path
+from typing import IO, cast
 
 import numpy as np
 import pooch
@@ -39,8 +40,8 @@ CIFAR10_MD5 = {  # training files first, in order; the test file last
     "data_batch_5.bin": "53f37980c15c3d472c316c40844f3f0d",
     "test_batch.bin": "803d5f7f4d78ea53de84dbe85f74fb6d",
 }
-CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship")
-CIFAR10_CLASSES += ("truck",)
+CIFAR10_CLASSES: tuple[str, ...] = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog")
+CIFAR10_CLASSES += ("horse", "ship", "truck")
 CIFAR10_SOURCE = "CIFAR-10 (Krizhevsky, 2009), binary version; every file verified by its md5 sum"
 
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")  # of the package dataset-fashion-mnist
@@ -65,7 +66,7 @@ def _cifar_from_tar(into: Path, progress: bool, *, url: str, md5: str):
     fetch.download(url, md5, archive, progress)
     with tarfile.open(archive) as tar:
         for file in CIFAR10_MD5:
-            with tar.extractfile(f"cifar-10-batches-bin/{file}") as member:
+            with cast(IO[bytes], tar.extractfile(f"cifar-10-batches-bin/{file}")) as member:
                 (into / file).write_bytes(member.read())
 
 

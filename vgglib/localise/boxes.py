@@ -145,7 +145,7 @@ def error(
     boxes = boxes[:, None] if boxes.ndim == 2 else boxes  # (N, k, 4)
     count, k = boxes.shape[:2]
     found = iou(boxes.flatten(0, 1), true_boxes.repeat_interleave(k, 0)).view(count, k) > threshold
-    if labels is not None:
+    if labels is not None and true_labels is not None:
         if labels.shape != (count, k) or true_labels.shape != (count,):
             raise ValueError(
                 f"{count} images with {k} boxes each need labels ({count}, {k}) and true labels "
