@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import vgglib
+from vgglib import Pixels
+from vgglib.features import AUTHORS_MEAN
+
 PAGE = Path(__file__).parent.parent / "book" / "recipes.md"
 SECTIONS = re.split(r"^## ", PAGE.read_text(encoding="utf-8"), flags=re.M)
-#: What a section needs that not every machine has.
-NEEDS = {"onnxruntime": "onnxruntime", "timm": "timm"}
 
 
 def blocks(section):
@@ -18,8 +20,9 @@ def blocks(section):
 
 
 def smaller(code):
-    """Full-width nets for ImageNet's pixels as small ones of random weights."""
-    return code.replace('weights="IMAGENET1K_FEATURES"', "width=1 / 16")
+    """The authors' weights as those of a narrow net, which the folder holds."""
+    narrow = 'width=1 / 16, weights="narrow.pth", head="new"'
+    return code.replace('weights="IMAGENET1K_FEATURES"', narrow)
 
 
 @pytest.mark.slow
@@ -33,6 +36,9 @@ def test_every_recipe_runs(tmp_path, monkeypatch):
         for number in range(1, 21):
             pixels = generator.integers(0, 256, (70, 90, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(folder / f"{number}.jpg")
+    narrow = vgglib.vgg("D", width=1 / 16)
+    narrow.pixels = Pixels(AUTHORS_MEAN)
+    vgglib.save_weights(narrow, "narrow.pth")
     space = {"__name__": "recipes"}
     for section in SECTIONS:
         title = section.partition("\n")[0]

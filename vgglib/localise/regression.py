@@ -54,7 +54,7 @@ def regressor(net: VGG, *, per_class: bool = True) -> VGG:
         raise TypeError(f"regressor takes a net of vgglib.vgg(…), got {type(net).__name__}")
     boxes = copy.deepcopy(net)
     old = cast(nn.Linear, boxes.classifier[-1])
-    boxes.num_classes = 4 * net.num_classes if per_class else 4
+    boxes.num_classes, boxes.classes = 4 * net.num_classes if per_class else 4, None
     new = nn.Linear(old.in_features, boxes.num_classes).to(old.weight)
     nn.init.normal_(new.weight, std=0.01)
     nn.init.zeros_(new.bias)
