@@ -53,6 +53,7 @@ class Watch(Callback):
 
     def on_start(self, run):
         self.seen.append(("start", run.epoch, run.step))
+        self.first = [[group["lr"] for group in run.optimiser.param_groups]]
 
     def on_step(self, run):
         self.rates.append([group["lr"] for group in run.optimiser.param_groups])
@@ -269,7 +270,8 @@ def test_another_rate_from_here_on(data, tmp_path):
     watch = Watch()
     change = {"lr": 0.5, "epochs": 3}
     fit(tiny(), data, settings, out=tmp_path, resume=True, change=change, callbacks=[watch])
-    assert len(watch.rates) == 3 and watch.rates[1] == pytest.approx([0.05])  # 0.5 · lr_factor
+    assert [rates[0] for rates in watch.first] == pytest.approx([0.05])  # 0.5 · lr_factor
+    assert watch.rates == [pytest.approx([0.05])] * 3
 
 
 # ------------------------------------------------------------------------------------- pixels

@@ -25,7 +25,8 @@ class Callback:
 
     Each method gets the run: its ``model``, ``optimiser``, ``recipe``, ``epoch`` (from 1), ``step``
     (of the epoch), ``rows`` (of the history), ``folder`` and ``place`` (``place.first`` is true in
-    the one process that writes). Every process of ``torchrun`` calls its own callbacks.
+    the one process that writes). Every process of ``torchrun`` calls its own callbacks. What a
+    callback holds is not in the run's checkpoints.
     """
 
     def on_start(self, run: Run) -> None:
@@ -38,7 +39,7 @@ class Callback:
         """After an epoch's validation, with its row of the history; True ends the training."""
 
     def on_end(self, run: Run, history: pd.DataFrame) -> None:
-        """After the last epoch."""
+        """After the last epoch, and where an error or a signal ends the training before it."""
 
 
 class OnEpoch(Callback):

@@ -276,6 +276,9 @@ class Run:
             self.scheduler.load_state_dict(state["scheduler"])
         if rates is not None and "lr" in values:
             self.scheduler.base_lrs = rates
+            now = [share(self.scheduler.last_epoch) for share in self.scheduler.lr_lambdas]
+            for group, rate, share in zip(self.optimiser.param_groups, rates, now, strict=True):
+                group["lr"] = rate * share
         if self.scaler.is_enabled() and state.get("scaler"):
             self.scaler.load_state_dict(state["scaler"])
         sums = found.tensors["sums"]
@@ -306,9 +309,11 @@ class Run:
         ):
             if self.scaler.is_enabled():  # which leaves out steps, perhaps the first
                 warnings.filterwarnings("ignore", "Detected call of .lr_scheduler.step")
-            for callback in self.callbacks:
-                callback.on_start(self)
+            started = []
             try:
+                for callback in self.callbacks:
+                    callback.on_start(self)
+                    started.append(callback)
                 while not self.stopped:
                     self.one_epoch(signals)
                     if not self.stopped:
@@ -321,7 +326,7 @@ class Run:
             finally:
                 history = pd.DataFrame(self.rows)
                 history.attrs |= {"stopped": self.stopped, "changes": self.changes}
-                for callback in self.callbacks:
+                for callback in started:
                     callback.on_end(self, history)
         self.model.eval()
         return history
