@@ -8,6 +8,10 @@ own limit is the rate of its best large matrix product.
 
 On a device without arithmetic for bf16 all three compute in fp32.
 
+On a CPU also the nets that chapters and records train, a quarter as wide, on one thread and on two:
+epochs of vgglib's loop, crops, checks and all, against a bare loop that takes the same step on one
+batch made beforehand. What lies between the two is the price of the loop.
+
     python benchmarks/throughput.py
 """
 
@@ -28,6 +32,7 @@ from vgglib.pixels import Pixels
 from vgglib.precision import autocast, has_bf16
 from vgglib.train.batches import pipeline
 from vgglib.train.heap import keep_freed_memory
+from vgglib.train.interrupts import Signals
 from vgglib.train.run import Run
 
 # What is measured: image size, batch, training or inference.
@@ -47,6 +52,10 @@ SETTINGS = {
 }
 
 
+#: What chapters and records train.
+NARROW = ("A", "D + batch norm")
+
+
 def main():
     chosen = arguments(__doc__.splitlines()[0], seeds=3)
     place = Place.here()
@@ -58,6 +67,12 @@ def main():
         for turn in range(chosen.seeds)
         for label, setting in SETTINGS[kind].items()
     ]
+    if kind == "cpu":
+        jobs += [
+            (f"a quarter of {net}, {threads} thread{'s' * (threads > 1)}", turn,
+             lambda n=net, t=threads: beside_a_bare_loop(place, n, t))
+            for turn in range(chosen.seeds) for net in NARROW for threads in (1, 2)
+        ]  # fmt: skip
     batches = {f"batch of {label}": setting[1] for label, setting in SETTINGS[kind].items()}
     record(named("throughput", place), jobs, batches, only=chosen.only)
 
@@ -90,6 +105,54 @@ def compare(place, size, batch, training):
         "ratio_to_timm": rates["vgglib"] / rates["timm"],
         "matrix_tflops": peak / 1e12,
         "share_of_matrix_rate": rates["vgglib"] * operations / peak,
+    }
+
+
+def beside_a_bare_loop(place, name, threads, steps=20, batch=128):
+    """Images a second of vgglib's loop and of a bare one, for a net of a quarter of the width."""
+    letter, _, batch_norm = name.partition(" + ")
+    images = torch.randint(256, (steps * batch, 3, 32, 32), dtype=torch.uint8)
+    split = vgglib.data.ImageSet(images, torch.arange(len(images)) % 10)
+    recipe = Recipe.small(batch_size=batch, epochs=1000)
+    runs = []
+    for _ in range(2):
+        net = vgglib.vgg(
+            letter,
+            num_classes=10,
+            image_size=32,
+            width=0.25,
+            batch_norm=bool(batch_norm),
+            init="he",
+        )
+        source = pipeline(split, net, recipe, Pixels((128,) * 3, (64,) * 3), place, workers=0)
+        runs.append(Run(net, source, None, recipe, place))
+    ours, bare = runs
+    fixed = next(bare.source.epoch(1))
+    bare.model.train()
+
+    def epoch():
+        ours.step = 0
+        ours.one_epoch(Signals(active=False))
+
+    def bare_epoch():
+        for _ in range(steps):
+            with autocast(place.device, "auto"):
+                scores = bare.model(fixed[0].contiguous(memory_format=bare.layout))
+            loss = F.cross_entropy(scores.float(), fixed[1])
+            bare.optimiser.zero_grad()
+            loss.backward()
+            bare.optimiser.step()
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        seconds = alternately(place, {"vgglib": epoch, "bare": bare_epoch})
+    finally:
+        torch.set_num_threads(before)
+    rates = {name: steps * batch / value for name, value in seconds.items()}
+    return {
+        **{f"{name}_images_per_second": rate for name, rate in rates.items()},
+        "ratio_to_bare": rates["vgglib"] / rates["bare"],
     }
 
 

@@ -25,7 +25,8 @@ def runs(name):
 @plots.style()
 def throughput(name="throughput"):
     """Images a second of each way, the plain loop being 1."""
-    table = runs(name).groupby("label", sort=False).median(numeric_only=True)
+    table = runs(name).dropna(subset="ratio_to_plain")  # narrow nets have a peer of their own
+    table = table.groupby("label", sort=False).median(numeric_only=True)
     ways = {
         "plain loop": table.ratio_to_plain / table.ratio_to_plain,
         "timm": table.ratio_to_plain / table.ratio_to_timm,
@@ -98,7 +99,8 @@ def generalisation(name="generalisation"):
 @plots.style()
 def memory(name="memory"):
     """Peak memory of a step beside what ``anatomy`` foresees."""
-    table = runs(name).groupby("label", sort=False).median(numeric_only=True)
+    table = runs(name).dropna(subset="ratio_to_plain")  # narrow nets have a peer of their own
+    table = table.groupby("label", sort=False).median(numeric_only=True)
     labels = ["foreseen from\nthe shapes", *(label.replace(", ", ",\n") for label in table.index)]
     values = [table.foreseen_gib.iloc[0], *table.peak_gib]
     _, ax = plt.subplots(figsize=(plots.WIDTH, 2.6))
