@@ -45,7 +45,7 @@ def scenes(size):
 
 @functools.cache
 def classifier(size, seed):
-    """A net that names the object, and its normalisation; at the large S from the small one's."""
+    """A net that names the object; at the large S from the small one's weights."""
     train, test, classes = scenes(size)
     centre = ImageSet(test.centre(CROP), test.labels)
     data = Data("scenes", ImageSet(train.images, train.labels), centre, classes, "composed")
@@ -53,7 +53,7 @@ def classifier(size, seed):
     options = dict(num_classes=10, image_size=CROP, width=0.25, batch_norm=True, dropout=0.0)
     net = vgglib.vgg(NET, init="he", **options)
     if size > SMALL:  # as the paper goes from S = 256 to S = 384, at a lower rate (§3.1)
-        vgglib.load_weights(net, classifier(SMALL, seed)[0].state_dict())
+        vgglib.load_weights(net, classifier(SMALL, seed).state_dict())
     recipe = Recipe.small(
         epochs=CLASS_EPOCHS // 2 if size > SMALL else CLASS_EPOCHS,
         lr=LR / 3 if size > SMALL else LR,
@@ -63,21 +63,19 @@ def classifier(size, seed):
         seed=seed,
     )
     vgglib.train(net, data, recipe, progress=False)
-    return net, recipe.normalisation(data)
+    return net
 
 
 @functools.cache
 def located(size, seed, setting):
     """A net that predicts boxes, fine-tuned from the classifier."""
     layers, per_class = SETTINGS[setting]
-    net, normalisation = classifier(size, seed)
     torch.manual_seed(seed)
-    boxes = localise.regressor(net, per_class=per_class)
+    boxes = localise.regressor(classifier(size, seed), per_class=per_class)
     train, _, _ = scenes(size)
     localise.train_boxes(
         boxes,
         train,
-        *normalisation,
         layers=layers,
         epochs=BOX_EPOCHS,
         lr=LR,
@@ -104,8 +102,7 @@ def outcome(boxes, test, named=None):
 def central(size, seed, setting):
     """Table 8: from the central crop, for the true class."""
     _, test, _ = scenes(size)
-    net, (_, normalisation) = located(size, seed, setting), classifier(size, seed)
-    return outcome(localise.centre_boxes(net, test, *normalisation), test)
+    return outcome(localise.centre_boxes(located(size, seed, setting), test), test)
 
 
 def whole(views, seed):
@@ -113,10 +110,8 @@ def whole(views, seed):
     _, test, _ = scenes(LARGE)
     found, rated, likely = [], [], 0
     for size, scale in views:
-        net, normalisation = classifier(size, seed)
-        boxes, probabilities = localise.candidates(
-            located(size, seed, BEST), net, test.images, *normalisation, scale=scale
-        )
+        net, boxes_net = classifier(size, seed), located(size, seed, BEST)
+        boxes, probabilities = localise.candidates(boxes_net, net, test.images, scale=scale)
         found.append(boxes)
         rated.append(probabilities)
         likely = likely + probabilities.mean(1)  # the class map averaged, views likewise

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from . import checks
 from .augment import normalise
 
-#: Grey levels by which two means (or two deviations) may differ and still be the same choice:
-#: published means of one data set differ by that much.
-TOLERANCE = 1.0
+#: By how many grey levels two means, and by which share two deviations, may differ and still be the
+#: same choice: published values of one data set, or those of its images at another size, do.
+LEVELS, SHARE = 1.0, 0.05
 
 
 class PixelsWarning(UserWarning):
@@ -77,9 +77,12 @@ class Pixels:
     def same_as(self, other: Pixels) -> bool:
         """Is it the same choice, but for rounding?"""
         ones = (1.0,) * len(self.mean)
-        ours, theirs = ((*p.mean, *(p.std or ones)) for p in (self, other))
-        return len(ours) == len(theirs) and all(
-            abs(a - b) <= TOLERANCE for a, b in zip(ours, theirs, strict=True)
+        means = zip(self.mean, other.mean, strict=False)
+        deviations = zip(self.std or ones, other.std or ones, strict=False)
+        return (
+            len(self.mean) == len(other.mean)
+            and all(abs(a - b) <= LEVELS for a, b in means)
+            and all(abs(a - b) <= SHARE * a for a, b in deviations)
         )
 
     def __str__(self) -> str:
