@@ -99,8 +99,7 @@ def generalisation(name="generalisation"):
 @plots.style()
 def memory(name="memory"):
     """Peak memory of a step beside what ``anatomy`` foresees."""
-    table = runs(name).dropna(subset="ratio_to_plain")  # narrow nets have a peer of their own
-    table = table.groupby("label", sort=False).median(numeric_only=True)
+    table = runs(name).groupby("label", sort=False).median(numeric_only=True)
     labels = ["foreseen from\nthe shapes", *(label.replace(", ", ",\n") for label in table.index)]
     values = [table.foreseen_gib.iloc[0], *table.peak_gib]
     _, ax = plt.subplots(figsize=(plots.WIDTH, 2.6))
