@@ -4,6 +4,7 @@ import math
 import warnings
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -196,7 +197,7 @@ def test_targets_that_are_shares_of_classes(data):
 def test_a_square_is_covered_wherever_it_lies():
     images = torch.rand(500, 2, 9, 11) + 1
     colour = torch.tensor([7.0, 8.0])
-    covered = augment.cutout(images, 3, colour, generator=torch.Generator().manual_seed(0))
+    covered = augment.cutout(images, 3, colour)
     hidden = (covered != images).all(1)  # (N, H, W)
     assert torch.equal(covered[:, 1][hidden], torch.full((hidden.sum(),), 8.0))
     assert torch.equal(covered[~hidden[:, None].expand_as(images)],
@@ -220,6 +221,83 @@ def test_weights_that_are_frozen_or_not_named_stay(data):
     fit(net, data, recipe(epochs=1), parameters=net.classifier.parameters())
     assert torch.equal(net.features[0].weight, tiny().features[0].weight)
     assert not torch.equal(net.classifier[0].weight, tiny().classifier[0].weight)
+
+
+def test_what_is_not_named_gathers_no_gradient_and_keeps_its_averages(data):
+    net = tiny(batch_norm=True)
+    before = {name: value.clone() for name, value in net.named_buffers()}
+    fit(net, data, recipe(epochs=1), parameters=vgglib.transfer.rate_groups(net, 0.01, 0.0))
+    assert all(torch.equal(value, before[name]) for name, value in net.named_buffers())
+    assert all(weight.grad is None for weight in net.features.parameters())
+    assert all(weight.requires_grad for weight in net.parameters())
+
+
+def test_a_convolution_with_a_forward_of_its_own_keeps_it(data):
+    net, calls = tiny(), []
+    plain = net.features[0].forward
+    net.features[0].forward = lambda images: calls.append(1) or plain(images)
+    fit(net, data, recipe(epochs=1))
+    assert len(calls) == 4 and "forward" in vars(net.features[0])  # three steps, one validation
+
+
+@pytest.mark.parametrize(
+    ("parameters", "given"),
+    [(lambda net: [], 0), (lambda net: [{"params": []}], 0), (lambda net: tiny().parameters(), 8)],
+)
+def test_where_nothing_of_the_net_is_trained(data, parameters, given):
+    net = tiny()
+    with refuses(ValueError, got=given, remedy="net.parameters()"):
+        fit(net, data, recipe(), parameters=parameters(net))
+
+
+def test_what_a_caller_brings_is_checked(data, tmp_path):
+    with refuses(ValueError, got="(20,)", accepts="()"):
+        fit(tiny(), data, recipe(), loss=nn.CrossEntropyLoss(reduction="none"))
+    with refuses(ValueError, got="NoneType", accepts="tuple"):
+        fit(tiny(), data, recipe(), transform=lambda images, labels: None)
+    with refuses(ValueError, got="label_smoothing=0.1", remedy="loss="):
+        fit(tiny(), data, recipe(label_smoothing=0.1), loss=nn.CrossEntropyLoss())
+    outside = [*(net := tiny()).parameters(), nn.Parameter(torch.ones(1))]
+    with refuses(ValueError, got="outside", remedy="out="):
+        fit(net, data, recipe(), parameters=outside, out=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_goes_on_with_the_groups_that_it_had(data, tmp_path):
+    def groups(net, lr=0.01):
+        return vgglib.transfer.rate_groups(net, lr, 0.5)
+
+    net = tiny()
+    fit(net, data, recipe(epochs=1), out=tmp_path, parameters=groups(net))
+    for other in (groups(net, 0.02), net.classifier.parameters(), None):
+        with refuses(CheckpointError, got="trained"):
+            fit(net, data, recipe(), out=tmp_path, resume=True, parameters=other)
+    with refuses(ValueError, got="lr", remedy="out="):
+        fit(net, data, recipe(), out=tmp_path, resume=True, parameters=groups(net),
+            change={"lr": 0.1})  # fmt: skip
+    assert len(fit(net, data, recipe(), out=tmp_path, resume=True, parameters=groups(net))) == 2
+
+
+def test_a_callback_may_draw_and_note_numbers_of_any_kind(data, tmp_path):
+    class Draws(Callback):
+        def on_start(self, run):
+            torch.rand(3)
+
+        def on_epoch(self, run, row):
+            row["drawn"] = torch.tensor(0.5)
+            return np.True_ if row["epoch"] == 1 else None
+
+    history = fit(tiny(), data, recipe(), out=tmp_path, callbacks=[Draws()])
+    assert len(history) == 1  # NumPy's True ends it, too
+    drawn, plain = tiny(), tiny()
+    fit(drawn, data, recipe(epochs=1), callbacks=[Draws()])
+    fit(plain, data, recipe(epochs=1))
+    assert torch.equal(drawn.features[0].weight, plain.features[0].weight)
+
+
+def test_the_row_has_the_rate_of_the_last_step(data):
+    history = fit(tiny(), data, recipe(epochs=2, schedule="step", milestones=(1,)))
+    assert history.lr.tolist() == pytest.approx([0.01, 0.001])
 
 
 class Plain(nn.Module):

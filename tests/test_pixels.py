@@ -11,6 +11,7 @@ import torchvision
 from PIL import Image
 from refusing import refuses, warns
 from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
@@ -75,6 +76,49 @@ def test_save_weights_writes_them_for_any_program(net, tmp_path, suffix):
     with refuses(ValueError, got="w.onnx", accepts=(".safetensors", ".pth")):
         vgglib.save_weights(net, tmp_path / "w.onnx")
     assert sorted(p.name for p in tmp_path.iterdir()) == [path.name]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda net: {"state_dict": net.state_dict()},
+        lambda net: nn.Sequential(net).state_dict(),
+        lambda net: nn.DataParallel(net).state_dict(),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:the names in")
+def test_they_come_out_of_what_holds_a_net(net, form):
+    assert knows(load_weights(vgg("A", batch_norm=True, **SMALL), form(net)))
+
+
+def test_a_file_says_in_which_units_it_is(net, tmp_path):
+    said = {"mean": [0.5] * 3, "std": None, "range": [0, 1]}
+    tensors = {name: value.contiguous() for name, value in net.state_dict().items()}
+    save_file(tensors, tmp_path / "w.safetensors", metadata={"vgglib.pixels": json.dumps(said)})
+    other = load_weights(net, tmp_path / "w.safetensors")
+    assert other.pixels == Pixels((127.5,) * 3, (255.0,) * 3) and other.classes is None
+    said["order"] = "BGR"
+    save_file(tensors, tmp_path / "w.safetensors", metadata={"vgglib.pixels": json.dumps(said)})
+    with refuses(ValueError, got="BGR", accepts="RGB", remedy="flip"):
+        load_weights(net, tmp_path / "w.safetensors")
+
+
+def test_classes_stay_with_the_head_that_tells_them(net):
+    state = {k: v for k, v in net.state_dict().items() if not k.startswith("classifier.6")}
+    partial = copy.copy(net.state_dict())
+    for name in set(partial) - set(state):
+        del partial[name]
+    other = vgg("A", batch_norm=True, **SMALL)
+    other.load_state_dict(partial, strict=False)
+    assert (other.pixels, other.classes) == (OWN, None)
+
+
+def test_files_may_be_read_by_others_and_a_failed_one_leaves_nothing(net, tmp_path):
+    path = vgglib.save_weights(net, tmp_path / "w.safetensors")
+    assert path.stat().st_mode & 0o777 == 0o644
+    with refuses(OSError, got=tmp_path / "no" / "w.pth"):
+        vgglib.save_weights(net, tmp_path / "no" / "w.pth")
+    assert [p.name for p in tmp_path.iterdir()] == ["w.safetensors"]
 
 
 def test_new_weights_have_no_pixels(net):
@@ -184,9 +228,11 @@ def test_predict_takes_pictures_of_all_kinds(net, tmp_path):
     several = predict(net, [picture, photo((40, 60)), array], top=20, batch_size=2)
     assert len(several) == 30 and list(several["image"].unique()) == [0, 1, 2]
     assert several.groupby("image").probability.sum().to_numpy() == pytest.approx(1)
-    net.train()
+    net.train().features.eval()  # a mixed mode
+    before = [module.training for module in net.modules()]
     predict(net, picture)
-    assert net.training
+    evaluate(net, vgglib.data.ImageSet(tensor[None, :, :32, :32], torch.tensor([0])))
+    assert before == [module.training for module in net.modules()]
 
 
 def test_predict_for_a_net_of_torchvision():
@@ -240,7 +286,13 @@ def test_images_of_other_channels():
     assert net(torch.zeros(2, 1, 32, 32)).shape == (2, 10)
     with refuses(ValueError, got="(2, 3, 32, 32)", accepts="(N, 1, 32, 32)"):
         net(torch.zeros(2, 3, 32, 32))
+    with refuses(ValueError, got="(2, 3, 32, 32)", accepts="(N, 1, 32, 32)"):
+        net(images=torch.zeros(2, 3, 32, 32))
     assert vgglib.anatomy(net).output_shape[0] == (1, 32, 32)
+    net.pixels = Pixels((100,), (50,))
+    crop = net.transforms()(photo().convert("L"))
+    assert crop.shape == (1, 32, 32) and crop.abs().max() < 4
+    assert len(predict(net, photo(), top=2)) == 2
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])

@@ -251,28 +251,27 @@ def batch_crops(
     return F.grid_sample(images.float(), grid, mode="bilinear", align_corners=False)
 
 
-def cutout(
-    images: Tensor, side: int, fill: Tensor, *, generator: torch.Generator | None = None
-) -> Tensor:
+def cutout(images: Tensor, side: int, fill: Tensor, *, centres: Tensor | None = None) -> Tensor:
     """Cover a random square of each image (DeVries & Taylor, 2017); not in the paper.
 
     Parameters
     ----------
     images : Tensor, (N, C, H, W)
     side : int
-        Of the square in pixels. Its centre is drawn from the whole image, so that part of it may
-        lie outside.
+        Of the square in pixels. Part of it may lie outside of the image.
     fill : Tensor, (C,)
         Colour of the square.
-    generator : torch.Generator, optional
-        On the device of the images.
+    centres : Tensor, (2, N), optional
+        Row and column of each square's centre as fractions of the image, from 0 to less than 1;
+        drawn if left out.
 
     Returns
     -------
     Tensor, (N, C, H, W)
     """
     height, width = images.shape[2:]
-    draw = torch.rand(2, len(images), 1, generator=generator, device=images.device)
+    draw = torch.rand(2, len(images)) if centres is None else centres
+    draw = draw.to(images.device)[:, :, None]
     rows, columns = (
         # From −side/2 to side/2 around the centre: exactly `side` pixels where all lie inside.
         ((torch.arange(length, device=images.device) - (place * length).floor()) + side // 2)

@@ -38,6 +38,8 @@ class Conv:
                 "an even kernel has no padding that keeps the image size"
             )
 
+        object.__setattr__(self, "kernel", int(self.kernel))
+
     def __str__(self) -> str:
         return f"conv{self.kernel}-{self.channels}"  # the notation of Table 1
 
@@ -120,6 +122,7 @@ class Config:
                 f"Config {self.name!r}: hidden must be a tuple of positive integers such as "
                 f"(4096, 4096), or () for none, got {self.hidden!r}"
             )
+        object.__setattr__(self, "hidden", tuple(map(int, self.hidden)))
 
     @property
     def convs(self) -> tuple[Conv, ...]:

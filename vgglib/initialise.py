@@ -52,6 +52,6 @@ def initialise(model: nn.Module, scheme: str, std: float = 0.01) -> nn.Module:
         elif isinstance(module, nn.BatchNorm2d):
             module.reset_parameters()
             module.reset_running_stats()
-    if getattr(model, "pixels", None) is not None:
-        model.pixels = model.classes = None  # type: ignore[assignment]  # of the weights that are gone
+        elif hasattr(module, "pixels"):  # of the weights that are gone
+            module.pixels = module.classes = None  # type: ignore[assignment]
     return model

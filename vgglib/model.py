@@ -11,7 +11,6 @@ import math
 import os
 from collections.abc import Mapping
 from enum import Enum
-from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +22,7 @@ from .augment import centre_crop
 from .configs import LRN, Config, resolve
 from .initialise import initialise
 from .pixels import Pixels, pixels_of
-from .weights import KEY, load_weights
+from .weights import HEADS, KEY, load_weights
 
 
 class ResponseNorm(nn.LocalResponseNorm):
@@ -162,7 +161,7 @@ class VGG(nn.Module):
         add(classifier, f"fc{last}", nn.Linear(units, self.num_classes))
         self.features, self.classifier = features, classifier
         # Not in forward, where it would keep torch.fx and TorchScript from reading the net.
-        self.register_forward_pre_hook(_check_images)
+        self.register_forward_pre_hook(_check_images, with_kwargs=True)
 
     def forward(self, images: Tensor) -> Tensor:
         """Class scores before the soft-max.
@@ -206,7 +205,10 @@ class VGG(nn.Module):
         """
         known = pixels_of(self)
         size = self.image_size if image_size is None else checks.whole("image_size", image_size)
-        return centre_crop(round(size * 256 / 224), size, mean=known.mean, std=known.std)
+        crop = centre_crop(round(size * 256 / 224), size)
+        grey = [v2.Grayscale()] if self.in_channels == 1 else []
+        std = known.std or [1.0] * len(known.mean)
+        return v2.Compose([*crop.transforms[:-1], *grey, v2.Normalize(list(known.mean), list(std))])
 
     def reset_classifier(self, num_classes: int) -> VGG:
         """Put a new last layer in the place of the old one, for other classes.
@@ -221,7 +223,12 @@ class VGG(nn.Module):
         VGG
             The net; the new layer's weights are drawn by Xavier's scheme, its biases are 0.
         """
-        old = cast(nn.Linear, self.classifier[-1])
+        old = self.classifier[-1]
+        if not isinstance(old, nn.Linear):
+            raise ValueError(
+                f"reset_classifier puts a new linear layer in the place of the last one, which is "
+                f"{old} here; take that away first"
+            )
         self.num_classes, self.classes = checks.whole("num_classes", num_classes), None
         new = nn.Linear(old.in_features, self.num_classes).to(old.weight)
         self.classifier[-1] = initialise(new, "xavier")
@@ -230,20 +237,24 @@ class VGG(nn.Module):
     def state_dict(self, *args, **options):
         """As in torch; its metadata say how images are normalised and what the classes are."""
         state = super().state_dict(*args, **options)
-        if self.pixels is not None:
-            about = state._metadata[options.get("prefix", "")[:-1]]
+        about = getattr(state, "_metadata", {}).get(options.get("prefix", "")[:-1])
+        if self.pixels is not None and about is not None:
             about[KEY] = self.pixels.to_json(self.classes)
         return state
 
     def _load_from_state_dict(self, state_dict, prefix, local_metadata, *rest) -> None:
         if KEY in local_metadata:
-            self.pixels, self.classes = Pixels.from_json(local_metadata[KEY])
+            self.pixels, classes = Pixels.from_json(local_metadata[KEY])
+            whole = f"{prefix}{list(self.layer_names.values())[-1]}.weight" in state_dict
+            if whole and classes and len(classes) == self.num_classes:
+                self.classes = classes
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
 
     def __prepare_scriptable__(self) -> VGG:
         """What ``torch.jit.script`` reads: TorchScript has no words for the check of the images."""
         plain = copy.copy(self)
-        plain._forward_pre_hooks = type(self._forward_pre_hooks)()
+        kept = {k: h for k, h in self._forward_pre_hooks.items() if h is not _check_images}
+        plain._forward_pre_hooks = type(self._forward_pre_hooks)(kept)
         return plain
 
     def extra_repr(self) -> str:
@@ -302,6 +313,7 @@ def vgg(
         If ``weights`` is a path with nothing there.
     """
     config, batch_norm = resolve(name, batch_norm)
+    checks.choice("head", head, HEADS)
     net = VGG(
         config,
         num_classes=num_classes,
@@ -318,11 +330,12 @@ def vgg(
     return net
 
 
-def _check_images(net: VGG, inputs: tuple[Tensor, ...]) -> None:
+def _check_images(net: VGG, inputs: tuple[Tensor, ...], named: Mapping[str, Tensor]) -> None:
     """Raise a ValueError that says what the net takes, before torch's own about some product."""
     expected = (net.in_channels, net.image_size, net.image_size)
-    if inputs and (inputs[0].ndim != 4 or tuple(inputs[0].shape[1:]) != expected):
+    images = inputs[0] if inputs else named.get("images")
+    if images is not None and (images.ndim != 4 or tuple(images.shape[1:]) != expected):
         raise ValueError(
             f"this net takes images of shape (N, {', '.join(map(str, expected))}), got "
-            f"{tuple(inputs[0].shape)}; resize the images or build the net with image_size=…"
+            f"{tuple(images.shape)}; resize the images or build the net with image_size=…"
         )

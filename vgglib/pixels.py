@@ -71,8 +71,17 @@ class Pixels:
     def from_json(cls, text: str) -> tuple[Pixels, tuple[str, ...] | None]:
         """The inverse of ``to_json``: pixels and classes."""
         known = json.loads(text)
-        classes = known.get("classes")
-        return cls(known["mean"], known["std"]), classes and tuple(classes)
+        if known.get("order", "RGB") != "RGB":
+            raise ValueError(
+                f"the weights take {known['order']} images; turn the input channels of the first "
+                "convolution round (weight.flip(1)), and write RGB"
+            )
+        highest, std = known.get("range", [0, 255])[1], known["std"]
+        if highest != 255:
+            pixels = cls.in_units(known["mean"], std or [1] * len(known["mean"]), highest)
+        else:
+            pixels = cls(known["mean"], std)
+        return pixels, tuple(known["classes"]) if known.get("classes") else None
 
     def same_as(self, other: Pixels) -> bool:
         """Is it the same choice, but for rounding?"""
@@ -124,6 +133,13 @@ def pixels_of(
     if len(given.mean) != channels:
         raise ValueError(
             f"mean has {len(given.mean)} values, the net's images {channels}; give one a channel"
+        )
+    if given.std and max(given.std) < 1 >= max(given.mean):
+        warnings.warn(
+            f"{given} look like values for pixels of 0–1; here they are of 0–255: "
+            "vgglib.Pixels.in_units(mean, std) converts them",
+            PixelsWarning,
+            stacklevel=3,
         )
     if own is not None and not own.same_as(given):
         warnings.warn(

@@ -10,10 +10,11 @@ import pandas as pd
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torchvision.transforms.v2.functional import to_pil_image
+from torchvision.transforms.v2.functional import rgb_to_grayscale, to_pil_image
 
 from . import checks
 from .augment import centre_crop
+from .modes import as_it_was
 from .pictures import read, rgb
 from .pixels import Pixels, pixels_of
 from .precision import autocast
@@ -80,25 +81,26 @@ def predict(
         raise ValueError("predict needs at least 1 picture, got none")
     checks.whole("top", top), checks.whole("batch_size", batch_size)
     some = next(net.parameters())
-    size = image_size if image_size else getattr(net, "image_size", 224)
+    size = checks.whole(
+        "image_size", getattr(net, "image_size", 224) if image_size is None else image_size
+    )
     names = [p if isinstance(p, (str, os.PathLike)) else n for n, p in enumerate(pictures)]
     known = None
     if not all(isinstance(p, Tensor) and p.is_floating_point() for p in pictures):
         known = pixels_of(net, mean, std)
-    was_training = net.training
-    net.eval()
-    try:
-        rows = []
+    rows = []
+    with as_it_was(net):
         for start in range(0, len(pictures), batch_size):
             part = pictures[start : start + batch_size]
             batch = torch.stack([_prepared(picture, size, known) for picture in part])
             with autocast(some.device, precision):
                 scores = net(batch.to(some.device, some.dtype))
             rows.append(scores.float().softmax(1).cpu())
-    finally:
-        net.train(was_training)
     best, which = torch.cat(rows).topk(min(top, rows[0].shape[1]), dim=1)  # (N, top)
-    called = classes or getattr(net, "classes", None) or range(rows[0].shape[1])
+    if best.isnan().any():
+        raise ValueError("the net gives NaN for some pictures; do they, or its weights, hold NaN?")
+    called = getattr(net, "classes", None) if classes is None else list(classes)
+    called = range(rows[0].shape[1]) if called is None else called
     if len(called) != rows[0].shape[1]:
         raise ValueError(f"the net has {rows[0].shape[1]} classes, got {len(called)} names")
     return pd.DataFrame(
@@ -131,5 +133,5 @@ def _prepared(picture: Picture, size: int, known: Pixels | None) -> Tensor:
             f"a tensor; got {kind}"
         )
     assert known is not None  # but for floats
-    crop = centre_crop(round(size * 256 / 224), size, mean=known.mean, std=known.std)
-    return crop(rgb(picture))
+    picture = centre_crop(round(size * 256 / 224), size)(rgb(picture))  # (3, size, size), 0–255
+    return known(rgb_to_grayscale(picture) if len(known.mean) == 1 else picture)

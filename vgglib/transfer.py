@@ -23,10 +23,11 @@ from .evaluate.views import Images, rescaled
 from .extras import extra
 from .features import activations
 from .model import VGG
+from .modes import frozen
 from .pixels import pixels_of
 from .precision import autocast
 from .train.batches import DeviceBatches, check_size
-from .train.loop import fit, frozen
+from .train.loop import fit
 from .train.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -368,7 +369,7 @@ def fine_tune(
         scale=None, colour_shift=False, seed=seed,
     )  # fmt: skip
     check_size(images, net)
-    with frozen(net.features if factor == 0 else None):
+    with frozen(net.features.parameters() if factor == 0 else ()):
         groups = [
             group | {"params": learning}
             for group in rate_groups(net, lr, factor)
@@ -381,4 +382,5 @@ def fine_tune(
             )
         source = DeviceBatches(images, net, recipe, known.mean, known.std, place, whole=False)
         fit(net, source, recipe, parameters=groups)
+    net.pixels = known
     return net

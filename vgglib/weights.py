@@ -7,6 +7,7 @@ whole; what does not leaves the net as it was.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -142,18 +143,29 @@ def save_weights(model: Net, path: str | os.PathLike) -> Path:
     ------
     ValueError
         For another suffix.
+    OSError
+        If it cannot be written; what was there before is untouched.
     """
     path = Path(path).expanduser()
     if path.suffix not in (".safetensors", ".pth"):
         raise ValueError(f"weights are written as .safetensors or .pth, got {path.name!r}")
+    for wrapped in ("_orig_mod", "module"):  # by torch.compile, DataParallel
+        model = getattr(model, wrapped, model)
     fresh, state = path.with_name(f"{path.name}.new"), model.state_dict()
-    if path.suffix == ".pth":
-        torch.save(state, fresh)
-    else:
-        text = state._metadata[""].get(KEY)
-        tensors = {name: value.contiguous() for name, value in state.items()}
-        save_file(tensors, fresh, metadata={"format": "pt"} | ({KEY: text} if text else {}))
-    os.replace(fresh, path)
+    try:
+        if path.suffix == ".pth":
+            torch.save(state, fresh)
+        else:
+            text = state._metadata[""].get(KEY)
+            tensors = {name: value.contiguous() for name, value in state.items()}
+            save_file(tensors, fresh, metadata={"format": "pt"} | ({KEY: text} if text else {}))
+            with contextlib.suppress(OSError):  # not every file system knows modes
+                fresh.chmod(0o644)  # safetensors writes files that only their owner can read
+        os.replace(fresh, path)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        with contextlib.suppress(OSError):
+            fresh.unlink(missing_ok=True)
+        raise OSError(f"the weights could not be written to {path}: {error}") from error
     return path
 
 
@@ -183,8 +195,11 @@ def _timms(model: Net) -> dict[str, str]:
 
 def _metadata(state: Mapping[str, Tensor]) -> tuple[Pixels, tuple[str, ...] | None] | None:
     """Pixels and classes that travel with a state_dict of this package."""
-    text = getattr(state, "_metadata", {}).get("", {}).get(KEY)
-    return Pixels.from_json(text) if text else None
+    for mapping in (state, *state.values()):  # a wrapper holds it under a key of its own
+        for about in getattr(mapping, "_metadata", {}).values():
+            if KEY in about:
+                return Pixels.from_json(about[KEY])
+    return None
 
 
 # ---- names

@@ -17,6 +17,7 @@ from ..augment import centre_crop
 from ..data import ImageSet
 from ..data.sets import Split
 from ..devices import sum_dtype
+from ..modes import as_it_was
 from ..pictures import Pictures, read_image
 from ..pixels import Pixels, pixels_of
 from ..precision import autocast
@@ -75,13 +76,11 @@ def evaluate(
     pixels = pixels_of(model, mean, std)
     some = next(model.parameters())
     device = some.device
-    image_size = image_size or getattr(model, "image_size", 224)
-    was_training = model.training
-    model.eval()
+    image_size = getattr(model, "image_size", 224) if image_size is None else image_size
     loss = torch.zeros((), dtype=sum_dtype(device), device=device)
     classes = 0
     hits = torch.zeros(5, dtype=torch.long, device=device)
-    try:
+    with as_it_was(model):
         for images, labels in _batches(split, image_size, pixels, batch_size, workers, device):
             images = images.to(some.dtype)  # of a net in half or in double precision
             with autocast(device, precision):
@@ -95,8 +94,6 @@ def evaluate(
             best = scores.topk(min(5, scores.shape[1])).indices  # (N, 5)
             found = (best == labels[:, None]).cumsum(1).sum(0)  # (5,): in the first 1, 2, … 5
             hits[: len(found)] += found
-    finally:
-        model.train(was_training)
     result = {"loss": loss.item() / len(split), "top1": hits[0].item() / len(split)}
     if classes > 5:
         result["top5"] = hits[4].item() / len(split)

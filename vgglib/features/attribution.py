@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ..extras import extra
-from .layers import activations, as_batch, as_it_was, channel_score, path_of
+from ..modes import as_it_was
+from .layers import activations, as_batch, channel_score, path_of
 
 
 def saliency(

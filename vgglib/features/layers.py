@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from ..model import VGG
+from ..modes import as_it_was
 
 
 def activations(
@@ -104,18 +104,6 @@ def as_batch(model: nn.Module, images: Tensor) -> Tensor:
         )
     parameter = next(model.parameters())
     return images.to(parameter.device, parameter.dtype)
-
-
-@contextmanager
-def as_it_was(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode; afterwards every module is in the mode in which it was before."""
-    training = {module: module.training for module in model.modules()}
-    try:
-        model.eval()
-        yield
-    finally:
-        for module, flag in training.items():
-            module.training = flag
 
 
 def channel_score(model: nn.Module, image: Tensor, layer: str, channel: int) -> Callable:

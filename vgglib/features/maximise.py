@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import trange
 
-from ..augment import IMAGENET_RGB_PCA, normalise
+from ..augment import IMAGENET_RGB_PCA
+from ..pixels import Pixels
 from .layers import channel_score, path_of
 from .photos import AUTHORS_MEAN
 
@@ -22,7 +23,7 @@ def maximise(
     steps: int = 100,
     lr: float = 0.05,
     jitter: int = 8,
-    mean: Sequence[float] = AUTHORS_MEAN,
+    mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     seed: int = 0,
     progress: bool = False,
@@ -47,7 +48,8 @@ def maximise(
     jitter : int
         Largest shift in pixels.
     mean, std : three floats
-        Normalisation of the net's images, in 0–255; as for :func:`preprocess`.
+        Normalisation of the net's images, in 0–255; by default the net's own (``net.pixels``), else
+        that of :func:`preprocess`.
     seed : int
         Of the first image and the shifts.
     progress : bool
@@ -70,13 +72,15 @@ def maximise(
             if path_of(model, layer).startswith("features.")
             else getattr(model, "image_size", 224)
         )
+    known = getattr(model, "pixels", None) or Pixels(AUTHORS_MEAN)
+    pixels = known if mean is None else Pixels(mean, std)
     generator = torch.Generator().manual_seed(seed)
     spectrum = 0.01 * torch.randn(3, size, size // 2 + 1, 2, generator=generator)
     spectrum.requires_grad_()
     optimiser = torch.optim.Adam([spectrum], lr)
 
     def shown() -> Tensor:
-        return normalise(255 * _from_spectrum(spectrum, size), mean, std)[None]
+        return pixels(255 * _from_spectrum(spectrum, size))[None]
 
     score = channel_score(model, shown().detach(), layer, channel)
     history = []

@@ -77,14 +77,14 @@ def candidates(
     if scale is not None:
         images = tvf.resize(images, [scale], antialias=True)
     device = next(boxes_net.parameters()).device
-    known = pixels_of(classes_net, mean, std)
+    for_boxes, for_classes = (pixels_of(net, mean, std) for net in (boxes_net, classes_net))
     whole_boxes, whole_classes = dense(boxes_net), dense(classes_net)
     found, rated = [], []
     for part in images.split(64):
-        pixels = known(part.to(device))
-        codes = whole_boxes(pixels).cpu()  # (N, 4 · classes or 4, h, w)
+        part = part.to(device)
+        codes = whole_boxes(for_boxes(part)).cpu()  # (N, 4 · classes or 4, h, w)
         found.append(codes.flatten(2).movedim(2, 1).unflatten(2, (-1, 4)))
-        rated.append(whole_classes(pixels).softmax(1).flatten(2).movedim(2, 1).cpu())
+        rated.append(whole_classes(for_classes(part)).softmax(1).flatten(2).movedim(2, 1).cpu())
     # Where each window begins: one step of the last map is the product of the strides.
     step, (height, width) = 2 ** shapes[0][1], codes.shape[2:]
     y, x = torch.meshgrid(step * torch.arange(height), step * torch.arange(width), indexing="ij")

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from .. import checks
 from ..devices import Place
 from ..model import VGG
+from ..modes import frozen
 from ..pixels import Pixels, pixels_of
 from ..train.batches import Batches, seed_of
-from ..train.loop import fit, frozen
+from ..train.loop import fit
 from ..train.recipe import Recipe
 from .boxes import decode, encode
 from .scenes import Scenes
@@ -170,12 +171,14 @@ def train_boxes(
     if recipe.batch_size > len(scenes):
         raise ValueError(f"batch_size must be at most the {len(scenes)} scenes, got {batch_size!r}")
     place = Place(next(net.parameters()).device)
-    source = SceneBatches(scenes, net.image_size, recipe, place, pixels_of(net, mean, std))
-    with frozen(net.features if layers == "fc" else None), warnings.catch_warnings():
+    known = pixels_of(net, mean, std)
+    source = SceneBatches(scenes, net.image_size, recipe, place, known)
+    with frozen(net.features.parameters() if layers == "fc" else ()), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # what it says is the error below
         history = fit(net, source, recipe, loss=_loss)
     if "finite" in history.attrs["stopped"]:
         raise FloatingPointError(f"{history.attrs['stopped']}; take a smaller lr than {lr}")
+    net.pixels = known
     return history[["epoch", "train_loss"]]
 
 

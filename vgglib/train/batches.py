@@ -167,12 +167,20 @@ class Batches(ABC):
     def finished(self, images: Tensor, labels: Tensor, *keys: int) -> tuple[Tensor, Tensor]:
         """What comes after the crop, the same for both pipelines; ``keys``: of the step."""
         if self.transform is not None:
-            images, labels = self.transform(images, labels)
+            made = self.transform(images, labels)
+            pair = isinstance(made, tuple | list) and len(made) == 2
+            if not pair or not all(isinstance(part, Tensor) for part in made):
+                raise ValueError(
+                    "transform(images, labels) must give both back, as a tuple of two tensors, got "
+                    f"{type(made).__name__}"
+                )
+            images, labels = made
         if self.recipe.cutout:
-            draws = torch.Generator(images.device)
-            draws.manual_seed(seed_of(self.recipe.seed, *keys, self.place.rank, 1))
+            draws = torch.Generator().manual_seed(seed_of(self.recipe.seed, *keys, 1))
+            # Of the whole batch, so that they do not depend on the number of processes.
+            centres = torch.rand(2, len(images) * self.place.world, generator=draws)[:, self.mine]
             mean = torch.tensor(self.pixels.mean)
-            images = cutout(images, self.recipe.cutout, mean, generator=draws)
+            images = cutout(images, self.recipe.cutout, mean, centres=centres[:, : len(images)])
         return self.pixels(images), labels
 
     @abstractmethod

@@ -188,7 +188,7 @@ def write(folder: Path, checkpoint: Checkpoint) -> Path:
     last, previous = folder / LAST, folder / PREVIOUS
     fresh = folder / f"{LAST}.new"
     tensors = {name: t.detach().cpu().contiguous() for name, t in checkpoint.tensors.items()}
-    state = json.dumps(checkpoint.state)
+    state = json.dumps(checkpoint.state, default=float)  # of NumPy and torch, too
     header = {"format": FORMAT, "state": state, "sha256": digest(state, tensors)}
     try:
         save_file(tensors, fresh, metadata=header)

@@ -19,11 +19,13 @@ from torch import Tensor, nn
 from ..checks import whole
 from ..data import Data, ImageSet
 from ..devices import Place, random_state_kept
+from ..model import VGG
+from ..modes import frozen
 from ..pixels import Pixels, PixelsWarning
 from .batches import Batches, check_data, check_size, pipeline, split
 from .callbacks import Callback, OnEpoch, Progress
 from .recipe import Recipe
-from .run import Run
+from .run import Run, trained_weights
 
 
 def train(
@@ -65,7 +67,8 @@ def train(
         validated.
     recipe : Recipe
     loss : callable, optional
-        Scores (n, classes) and targets → mean loss; the cross-entropy of §3.1 if left out.
+        Scores (n, classes) and targets → mean loss; the cross-entropy of §3.1 if left out, which is
+        the validation's loss in any case.
     parameters : iterable of Parameter or of dict, optional
         What is trained: weights, or groups with rates of their own as torch's optimisers take
         them (:func:`vgglib.transfer.rate_groups`).
@@ -91,14 +94,15 @@ def train(
         where the schedule does not depend on them.
     change : mapping, optional
         Fields of the recipe that are to be other ones from here on, such as ``{"lr": 1e-3}``:
-        ``epochs``, ``lr``, ``max_drops``, ``momentum`` or ``weight_decay``; with a one-cycle
-        schedule, which is made for its epochs and its rate, the last two. Momentum and history
-        go on. ``config.json`` lists what was changed, and so does ``attrs["changes"]``.
+        ``epochs``, ``lr``, ``max_drops``, ``momentum`` or ``weight_decay``; with a one-cycle or
+        cosine schedule, which is made for its epochs and its rate, the last two. Momentum and
+        history go on. ``config.json`` lists what was changed, and so does ``attrs["changes"]``.
     checkpoint_steps : int, optional
         Write a checkpoint after so many steps within an epoch, too.
     accumulate : int
         Make each batch in so many parts, one after the other, and add their gradients: the same
-        step in less memory. Batch norm sees the parts.
+        step in less memory. Batch norm sees the parts, and so does a loss of your own: one that
+        weighs classes takes another mean of parts than of the whole.
     compiled : bool
         Let ``torch.compile`` translate the net.
     deterministic : bool
@@ -164,6 +168,7 @@ def train(
     with contextlib.ExitStack() as held:
         held.enter_context(_deterministic(deterministic))
         held.enter_context(random_state_kept(place.device))
+        parameters = held.enter_context(only(model, parameters))
         run = Run(
             model,
             pipeline(training, model, recipe, pixels, place, workers, transform),
@@ -181,8 +186,29 @@ def train(
         )
         if out is not None:
             run.open(Path(out).expanduser(), resume, checkpoint_steps, held, change)
-        model.pixels, model.classes = run.source.pixels, tuple(data.classes)  # type: ignore[assignment]
+        tell(model, run.source.pixels, tuple(data.classes))
         return run.go()
+
+
+def tell(model: nn.Module, pixels: Pixels, classes: tuple[str, ...] | None) -> None:
+    """Leave on a net, and on a VGG inside it, what its weights are trained with."""
+    for module in model.modules():
+        if module is model or isinstance(module, VGG):
+            for name, value in {"pixels": pixels, "classes": classes}.items():
+                if name not in module._modules:  # a net's own part of that name
+                    setattr(module, name, value)
+
+
+@contextlib.contextmanager
+def only(model: nn.Module, parameters: Iterable | None) -> Iterator[list | None]:
+    """While it is open, weights that are not among these are frozen; these, as a list."""
+    if parameters is None:
+        yield None
+        return
+    found = trained_weights(model, parameters)
+    named = {id(w) for g in found for w in (g["params"] if isinstance(g, dict) else [g])}
+    with frozen(weight for weight in model.parameters() if id(weight) not in named):
+        yield found
 
 
 def fit(
@@ -194,22 +220,9 @@ def fit(
     parameters: Iterable | None = None,
 ) -> pd.DataFrame:
     """The loop alone, without a folder and without validation; the history."""
-    with random_state_kept(source.place.device):
+    with random_state_kept(source.place.device), only(model, parameters) as parameters:
         run = Run(model, source, None, recipe, source.place, loss=loss, parameters=parameters)
         return run.go()
-
-
-@contextlib.contextmanager
-def frozen(part: nn.Module | None) -> Iterator[None]:
-    """While it is open, no weight of this part of a net is trained."""
-    before = {weight: weight.requires_grad for weight in part.parameters()} if part else {}
-    try:
-        for weight in before:
-            weight.requires_grad_(False)
-        yield
-    finally:
-        for weight, wanted in before.items():
-            weight.requires_grad_(wanted)
 
 
 def the_pixels(model: nn.Module, data: Data, recipe: Recipe, place: Place) -> Pixels:
@@ -234,8 +247,9 @@ def _deterministic(wanted: bool) -> Iterator[None]:
         return
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs for it
     before = torch.are_deterministic_algorithms_enabled()
+    warned = torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(True)
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before)
+        torch.use_deterministic_algorithms(before, warn_only=warned)

@@ -158,7 +158,8 @@ class Recipe:
                 "Recipe: milestones, the epochs after which the rate falls, belong to "
                 f"schedule='step', got {self.milestones!r} with {self.schedule!r}"
             )
-        epochs = tuple(whole("Recipe: milestones", epoch) for epoch in self.milestones)
+        given = self.milestones if isinstance(self.milestones, tuple | list) else (self.milestones,)
+        epochs = tuple(whole("Recipe: milestones", epoch) for epoch in given)
         object.__setattr__(self, "milestones", epochs)
         if self.seed >= 2**63:
             raise ValueError(

@@ -17,7 +17,8 @@ HISTORY, CONFIG, CURVES = "history.csv", "config.json", "curves.png"
 
 def write(folder: Path, settings: dict, rows: list[dict]) -> None:
     """Write the settings and the history of a run so far."""
-    _replace(folder / CONFIG, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(settings, indent=2, ensure_ascii=False, default=float)
+    _replace(folder / CONFIG, text + "\n")
     if rows:
         _replace(folder / HISTORY, pd.DataFrame(rows).to_csv(index=False))
 

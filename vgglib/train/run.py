@@ -27,7 +27,7 @@ from torch.utils.data import Subset
 
 from ..data import ImageSet
 from ..data.sets import Split
-from ..devices import Place, generators, sum_dtype
+from ..devices import Place, generators, random_state_kept, sum_dtype
 from ..evaluate import evaluate
 from ..model import VGG
 from ..pixels import Pixels
@@ -42,7 +42,7 @@ from .recipe import MADE_FOR_EPOCHS, Recipe
 from .small_maps import small_maps_as_products
 
 # What is known of a net since some version: where a checkpoint does not say, it is as it was.
-LATER = ("dropout", "in_channels")
+LATER = ("dropout", "in_channels", "trained")
 # Steps between two looks at the loss: each look makes a GPU wait for the CPU.
 LOOK_EVERY = 20
 # What a checkpoint keeps of a run as it is.
@@ -82,6 +82,11 @@ class Run:
         self.folder: Path | Any = None  # who writes into it knows that there is one
         self.checkpoint_steps: int | None = None
         self.own_loss = loss is not None
+        if self.own_loss and recipe.label_smoothing:
+            raise ValueError(
+                f"label_smoothing={recipe.label_smoothing} belongs to the recipe's cross-entropy; "
+                "with loss= smooth there, and set it to 0"
+            )
         self.criterion = loss or partial(F.cross_entropy, label_smoothing=recipe.label_smoothing)
         if recipe.dropout is not None:
             for module in model.modules():
@@ -110,9 +115,11 @@ class Run:
                 f"{share} images (the batch of {source.batch} over {place.world} processes) "
                 f"cannot be made in {accumulate} equal parts; accumulate must divide {share}"
             )
-        if parameters is None:
-            parameters = (weight for weight in model.parameters() if weight.requires_grad)
+        parameters = trained_weights(model, parameters)
+        groups = [group for group in parameters if isinstance(group, dict)]
+        self.own_settings = {name for group in groups for name in group} - {"params", "name"}
         self.optimiser = optimiser_of(parameters, recipe, place.device, self.precision)
+        self.first_rates = [group["lr"] for group in self.optimiser.param_groups]
         self.weights = [w for group in self.optimiser.param_groups for w in group["params"]]
         self.scaler = torch.amp.GradScaler(place.device.type, enabled=self.precision == "fp16")
         self.scheduler = scheduler_of(self.optimiser, recipe, len(source))
@@ -128,6 +135,7 @@ class Run:
         self.bad_step = torch.full((), -1, device=place.device)
         self.seconds = self.waited = 0.0
         self.stalled = False
+        self.rate: float | None = None
 
     def zeros(self, *shape: int) -> Tensor:
         """To add up many numbers in."""
@@ -140,6 +148,17 @@ class Run:
 
         ``asked``: the fields of the recipe that may differ from the checkpoint's.
         """
+        if own := sorted(self.own_settings & set(asked)):
+            raise ValueError(
+                f"change cannot set {', '.join(own)} of groups that have their own; start a new "
+                "run in another folder, out= (--out), from these weights"
+            )
+        inside = {id(weight) for weight in self.model.parameters()}
+        if any(id(weight) not in inside for weight in self.weights):
+            raise ValueError(
+                "parameters holds weights outside of the net, which a checkpoint would lack; make "
+                "them part of the net, or train without out="
+            )
         self.folder, self.checkpoint_steps = folder, checkpoint_steps
         # What keeps checkpoints from being written is known now, and not after an epoch.
         self.first_does(lambda: checkpoint.room_for(folder, self.checkpoint_bytes()))
@@ -177,7 +196,7 @@ class Run:
     def identity(self) -> dict:
         """What must be the same when a run goes on."""
         return {
-            "net": checkpoint.describe_net(self.model),
+            "net": checkpoint.describe_net(self.model) | {"trained": self.trained()},
             "recipe": asdict(self.recipe),
             "data": self.about
             | {
@@ -185,6 +204,13 @@ class Run:
                 "validation images": len(self.validation) if self.validation is not None else 0,
             },
         }
+
+    def trained(self) -> list:
+        """How many weights each group of the optimiser holds, and its rate if it has its own."""
+        counts = [len(group["params"]) for group in self.optimiser.param_groups]
+        if "lr" not in self.own_settings:
+            return counts
+        return [list(pair) for pair in zip(counts, self.first_rates, strict=True)]
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of the run."""
@@ -311,9 +337,10 @@ class Run:
                 warnings.filterwarnings("ignore", "Detected call of .lr_scheduler.step")
             started = []
             try:
-                for callback in self.callbacks:
-                    callback.on_start(self)
-                    started.append(callback)
+                with random_state_kept(self.place.device):  # as restored from a checkpoint
+                    for callback in self.callbacks:
+                        callback.on_start(self)
+                        started.append(callback)
                 while not self.stopped:
                     self.one_epoch(signals)
                     if not self.stopped:
@@ -326,8 +353,9 @@ class Run:
             finally:
                 history = pd.DataFrame(self.rows)
                 history.attrs |= {"stopped": self.stopped, "changes": self.changes}
-                for callback in started:
-                    callback.on_end(self, history)
+                with contextlib.ExitStack() as ending:  # all of them, even where one fails
+                    for callback in started:
+                        ending.callback(callback.on_end, self, history)
         self.model.eval()
         return history
 
@@ -368,6 +396,11 @@ class Run:
                 alone = self.place.world > 1 and number < len(parts)
                 with self.forward.no_sync() if alone else contextlib.nullcontext():
                     loss, scores = self.loss(self.forward, crops, wanted)
+                    if not isinstance(loss, Tensor) or loss.ndim:
+                        raise ValueError(
+                            "loss(scores, targets) must give one number, a Tensor of shape (), got "
+                            f"{tuple(loss.shape) if isinstance(loss, Tensor) else loss!r}"
+                        )
                     self.scaler.scale(loss / len(parts)).backward()
                 loss_sum += loss.detach() * len(wanted)
                 self.sums[1] += hits(scores, wanted)
@@ -378,6 +411,8 @@ class Run:
             nn.utils.clip_grad_norm_(self.weights, self.recipe.clip)
         self.scaler.step(self.optimiser)
         self.scaler.update()
+        if self.recipe.schedule != "one-cycle":
+            self.rate = self.optimiser.param_groups[0]["lr"]
         if self.scheduler and self.recipe.schedule != "plateau":
             self.scheduler.step()
         # Summed on the device: reading a number each step would make the GPU wait for the CPU.
@@ -398,7 +433,8 @@ class Run:
     def finish_epoch(self, signals: Signals) -> None:
         """Validate, note, change the learning rate, write the checkpoint."""
         lr = self.optimiser.param_groups[0]["lr"]
-        row = self.row(lr, self.validate(signals) if self.validation is not None else None)
+        used = lr if self.rate is None else self.rate  # in the last step
+        row = self.row(used, self.validate(signals) if self.validation is not None else None)
         if self.validation is not None and not math.isfinite(row["val_loss"]):
             self.diverge(f"the validation loss is not finite after epoch {self.epoch}", row)
             return
@@ -414,7 +450,8 @@ class Run:
                     )
         if self.epoch == self.recipe.epochs and not self.stopped:
             self.stopped = "all epochs done"
-        asked = [callback.on_epoch(self, row) is True for callback in self.callbacks]
+        answers = [callback.on_epoch(self, row) for callback in self.callbacks]
+        asked = [bool(answer) for answer in answers if type(answer).__name__ in ("bool", "bool_")]
         if self.place.any(int(any(asked))) and not self.stopped:
             self.stopped = "a callback asked for it"
         self.epoch, self.step = self.epoch + 1, 0
@@ -590,6 +627,27 @@ def _drawn_by_he(model: nn.Module) -> bool:
     weights = [m.weight.detach() for m in model.modules() if isinstance(m, nn.Conv2d)]
     ratios = [w.float().std().item() * math.sqrt(w[0].numel() / 2) for w in weights]
     return sum(ratios) > 0.85 * len(ratios)
+
+
+def trained_weights(model: nn.Module, parameters: Iterable | None) -> list:
+    """The weights, or groups of weights, that are to be trained; a ValueError if there is none."""
+    if parameters is None:
+        found: list = [weight for weight in model.parameters() if weight.requires_grad]
+    else:
+        found = [
+            dict(group, params=list(group["params"])) if isinstance(group, dict) else group
+            for group in parameters
+        ]
+    parts = [group["params"] if isinstance(group, dict) else [group] for group in found]
+    weights = [weight for part in parts for weight in part]
+    inside = {id(weight) for weight in model.parameters()}
+    if not any(id(weight) in inside for weight in weights):
+        raise ValueError(
+            f"nothing of the net is trained: {len(weights)} weights are given or not frozen, and "
+            "none is the net's; parameters= takes net.parameters(), or groups of them, and "
+            "requires_grad_() lets frozen ones learn"
+        )
+    return found
 
 
 def training_mode(model: nn.Module) -> None:

@@ -1,0 +1,33 @@
+"""What of a net's state is changed for a while, and put back?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+
+@contextmanager
+def as_it_was(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode; afterwards every module is in the mode in which it was before."""
+    training = {module: module.training for module in model.modules()}
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, flag in training.items():
+            module.training = flag
+
+
+@contextmanager
+def frozen(weights: Iterable[nn.Parameter]) -> Iterator[None]:
+    """While it is open, none of these weights is trained."""
+    before = {weight: weight.requires_grad for weight in weights}
+    try:
+        for weight in before:
+            weight.requires_grad_(False)
+        yield
+    finally:
+        for weight, wanted in before.items():
+            weight.requires_grad_(wanted)
