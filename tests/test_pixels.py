@@ -99,7 +99,7 @@ def test_a_file_says_in_which_units_it_is(net, tmp_path):
     assert other.pixels == Pixels((127.5,) * 3, (255.0,) * 3) and other.classes is None
     said["order"] = "BGR"
     save_file(tensors, tmp_path / "w.safetensors", metadata={"vgglib.pixels": json.dumps(said)})
-    with refuses(ValueError, got="BGR", accepts="RGB", remedy="flip"):
+    with refuses(ValueError, got="BGR", accepts="RGB", remedy="weight.flip(1)"):
         load_weights(net, tmp_path / "w.safetensors")
 
 

@@ -34,6 +34,9 @@ class ResponseNorm(nn.LocalResponseNorm):
         normed = F.local_response_norm(wide, self.size, self.alpha, self.beta, self.k)
         return normed.to(maps.dtype)
 
+    def _get_name(self) -> str:
+        return "LocalResponseNorm"  # printed as the layer that it is
+
 
 class VGG(nn.Module):
     """A VGG network (§2.1): stages of convolutions, then fully connected layers.

@@ -133,5 +133,5 @@ def _prepared(picture: Picture, size: int, known: Pixels | None) -> Tensor:
             f"a tensor; got {kind}"
         )
     assert known is not None  # but for floats
-    picture = centre_crop(round(size * 256 / 224), size)(rgb(picture))  # (3, size, size), 0–255
-    return known(rgb_to_grayscale(picture) if len(known.mean) == 1 else picture)
+    crop = centre_crop(round(size * 256 / 224), size)(rgb(picture))  # (3, size, size), 0–255
+    return known(rgb_to_grayscale(crop) if len(known.mean) == 1 else crop)

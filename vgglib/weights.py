@@ -356,12 +356,8 @@ def _read(path: Path) -> tuple[Mapping[str, Tensor], tuple | None]:
             with safe_open(path, framework="pt") as file:
                 about = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            if "sha256" in about:  # a run's checkpoint
-                return _of_a_run(path, about, tensors)
-            return tensors, Pixels.from_json(about[KEY]) if KEY in about else None
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except ValueError:
-        raise
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         # torch's own message advises to load without the check, which may run the file's code.
         raise ValueError(
@@ -373,6 +369,10 @@ def _read(path: Path) -> tuple[Mapping[str, Tensor], tuple | None]:
             f"{path} can not be read as weights, it is damaged or not what torch.save(…) or "
             f"safetensors.torch.save_file(…) wrote: {error!r}"
         ) from error
+    if path.suffix == ".safetensors":
+        if "sha256" in about:  # a run's checkpoint
+            return _of_a_run(path, about, tensors)
+        return tensors, Pixels.from_json(about[KEY]) if KEY in about else None
     if not isinstance(state, Mapping):
         raise ValueError(
             f"{path} holds no state_dict (names → tensors) but {type(state).__name__}; "
