@@ -75,6 +75,12 @@ def test_callbacks_see_start_steps_epochs_and_end(data):
     fit(tiny(), data, recipe(), callbacks=[watch], on_epoch=rows.append)
     assert watch.seen == [("start", 1, 0), ("epoch", 1), ("epoch", 2), ("end", 2)]
     assert len(watch.rates) == 6 and [row["epoch"] for row in rows] == [1, 2]
+    functions = []
+    fit(tiny(), data, recipe(epochs=1), callbacks=[functions.append])
+    assert functions[0]["epoch"] == 1
+    for wrong in (watch, [Watch], ["bar"]):
+        with refuses(TypeError, got="callbacks", accepts="vgglib.Callback"):
+            fit(tiny(), data, recipe(), callbacks=wrong)
     watch = Watch(stop_after=1)
     history = fit(tiny(), data, recipe(), callbacks=[Watch(), watch])
     assert len(history) == 1 and "callback" in history.attrs["stopped"]

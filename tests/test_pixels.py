@@ -62,6 +62,12 @@ def test_they_travel_with_the_state_dict_and_torchvision_overlooks_them(net, tmp
     assert knows(fresh[0])
 
 
+def test_weights_of_another_kind_of_net_are_named(net):
+    theirs = torchvision.models.ResNet18_Weights.IMAGENET1K_V1
+    with refuses(ValueError, got=theirs, accepts="VGG16_Weights.IMAGENET1K_V1"):
+        load_weights(net, theirs)
+
+
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_save_weights_writes_them_for_any_program(net, tmp_path, suffix):
     path = vgglib.save_weights(net, tmp_path / f"w{suffix}")

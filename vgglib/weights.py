@@ -106,6 +106,11 @@ def load_weights(
     if isinstance(weights, Mapping):
         state, source = weights, "the given state_dict"
         known = _metadata(weights)
+    elif isinstance(weights, Enum) and not published:
+        raise ValueError(
+            f"{weights} are weights of another net than a VGG; take VGG16_Weights.IMAGENET1K_V1 or "
+            "the like, or its name"
+        )
     elif published:
         source, offered = _offered(model, published)
         parts = ("features",) if source.endswith("FEATURES") else parts

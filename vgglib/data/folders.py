@@ -23,6 +23,8 @@ from .sets import IMAGENET_MEAN, IMAGENET_STD, Data
 
 #: Names of the folder beside ``train/`` on which one validates; the first that is there counts.
 VALIDATION = ("val", "valid", "validation", "test")
+#: Names that no class has.
+PARTS = {"train", "training", "testing", *VALIDATION}
 
 SORT = """\
 Kaggle's ImageNet has the classes of its validation pictures in LOC_val_solution.csv; this sorts
@@ -123,6 +125,11 @@ def folder(
     train = ClassFolders(root / "train" if several else root)
     classes = tuple(train.classes)
     beside = [root / split for split in VALIDATION if several and (root / split).is_dir()]
+    if not several and {name.lower() for name in classes} <= PARTS:
+        raise ValueError(
+            f"{root} holds {', '.join(classes)}, which look like the parts of a set and not like "
+            f"classes; name them train and one of {', '.join(VALIDATION)}"
+        )
     # A contest's test pictures lie in one heap, as nobody is to know their classes.
     beside = [s for s in beside if s.name != "test" or any(path.is_dir() for path in s.iterdir())]
     if beside:

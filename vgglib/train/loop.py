@@ -36,7 +36,7 @@ def train(
     loss: Callable[[Tensor, Tensor], Tensor] | None = None,
     parameters: Iterable | None = None,
     transform: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
-    callbacks: Sequence[Callback] = (),
+    callbacks: Sequence[Callback | Callable[[dict], object]] = (),
     device: str | torch.device | None = None,
     progress: bool = True,
     on_epoch: Callable[[dict], object] | None = None,
@@ -75,7 +75,8 @@ def train(
     transform : callable, optional
         Images (n, C, H, W) of 0–255 and labels (n,) → images and targets, after the crop and before
         the normalisation: mixup and the like. It may draw from torch's own generators.
-    callbacks : sequence of Callback
+    callbacks : sequence of Callback or callable
+        What looks on or has a hand in it, in this order; a function is called like ``on_epoch``.
     device : str or torch.device, optional
         The GPU where there is one, else the CPU.
     progress : bool
@@ -163,6 +164,13 @@ def train(
     if isinstance(validation, ImageSet):  # it is tested as it is, after a whole epoch
         check_size(validation, model)
     pixels = the_pixels(model, data, recipe, place)
+    if not isinstance(callbacks, Sequence) or not all(
+        isinstance(c, Callback) or (callable(c) and not isinstance(c, type)) for c in callbacks
+    ):
+        raise TypeError(
+            "callbacks is a list of vgglib.Callback objects or functions of an epoch's row, got "
+            f"{callbacks!r}"
+        )
     shown: list[Callback] = [Progress()] if progress else []
     shown += [OnEpoch(on_epoch)] if on_epoch is not None else []
     with contextlib.ExitStack() as held:
@@ -179,7 +187,7 @@ def train(
             classes=data.classes,
             loss=loss,
             parameters=parameters,
-            callbacks=[*shown, *callbacks],
+            callbacks=[*shown, *(c if isinstance(c, Callback) else OnEpoch(c) for c in callbacks)],
             workers=workers,
             accumulate=accumulate,
             compiled=compiled,
