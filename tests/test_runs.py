@@ -1019,7 +1019,7 @@ def test_an_error_that_one_of_several_processes_meets_is_told(tmp_path):
         text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode != 0
-    assert done.stderr.count(f"the image {damaged}") == 1 and "replace it" in done.stderr
+    assert done.stderr.count(f"the picture {damaged}") == 1 and "replace it" in done.stderr
 
 
 @pytest.mark.slow
