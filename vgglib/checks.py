@@ -12,10 +12,11 @@ from numbers import Integral, Real
 from typing import Any
 
 
-def whole(name: str, value: object, least: int = 1) -> int:
+def whole(name: str, value: object, least: int = 1, why: str = "") -> int:
     """A whole number of at least ``least``, of Python's or of NumPy's types."""
     if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
         accepted = "a positive integer" if least == 1 else f"an integer of at least {least}"
+        accepted += why and f" ({why})"
         raise ValueError(f"{name} must be {accepted}, got {value!r}")
     return int(value)
 

@@ -96,11 +96,8 @@ class VGG(nn.Module):
         if not isinstance(config, Config):
             raise TypeError(f"VGG takes a Config, got {config!r}; vgg(…) takes names as well")
         smallest = 2 ** len(config.stages)
-        try:
-            self.image_size = checks.whole("image_size", image_size, smallest)
-        except ValueError as error:
-            halves = f"each of the {len(config.stages)} stages halves the image"
-            raise ValueError(f"{error} ({halves})") from None
+        why = f"each of the {len(config.stages)} stages halves the image"
+        self.image_size = checks.whole("image_size", image_size, smallest, why)
         self.num_classes = checks.whole("num_classes", num_classes)
         self.in_channels = checks.whole("in_channels", in_channels)
         self.width = checks.real("width", width, "(0, ∞)", such_as="0.25 or 1.0")
