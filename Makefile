@@ -28,7 +28,7 @@ CHECK = OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --maxprocesses=4 \
 	--dist loadfile --no-loadscope-reorder
 CHAPTERS = --nbval --nbval-current-env --nbval-cell-timeout=1200
 
-.PHONY: help setup book pdf machine test quick test-all notebooks claims assignments grade slides serve lint types format mutants hooks lock links address clean
+.PHONY: help setup book pdf machine test quick test-all records notebooks claims assignments grade slides serve lint types format mutants hooks lock links address clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -58,6 +58,9 @@ test-all: machine $(INSTALLED)  ## all of `make test`, and what is slow and seld
 # Before there is an environment, so that a machine that lacks something is told at once.
 machine:
 	@python3 tools/machine.py tests
+
+records: $(INSTALLED)  ## make recorded runs that are missing, one core each time it is started; RECORDS=--list shows them
+	$(PY) benchmarks/record.py $(RECORDS)
 
 notebooks: $(INSTALLED)  ## re-execute chapters in place: all, or NB=notebooks/01_architecture.ipynb
 	$(PY) tools/execute.py $(NB)

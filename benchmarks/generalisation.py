@@ -8,13 +8,13 @@ averaged and stacked, on images that their object fills and on the same at a ran
 with one rate for all stages, with smaller ones for early stages, and with none but the
 classifier's: net D from ImageNet to CIFAR-10, the stand-in from CIFAR-10 to Fashion-MNIST.
 
-    python benchmarks/generalisation.py
+    python benchmarks/record.py --only generalisation
 """
 
 import functools
 
 import torch
-from record import arguments, record
+from record import Job, Plan
 from torch import nn
 from torchvision.transforms.v2.functional import resize
 
@@ -135,13 +135,12 @@ def tuned_d(seed, factor, rate=LR_TUNED_D):
     return {"test_accuracy": vgglib.evaluate(made, data.test, features.IMAGENET_MEAN)["top1"]}
 
 
-def main():
-    chosen = arguments(__doc__.splitlines()[0], seeds=3)
+def plans(seeds=8):
     jobs = []
 
     def job(label, function, *details):
-        for seed in range(chosen.seeds):
-            jobs.append((label, seed, functools.partial(function, seed, *details)))
+        for seed in range(seeds):
+            jobs.append(Job(label, seed, lambda _, s=seed: function(s, *details), minutes=0.5))
 
     def on(name, function):
         return lambda seed, *details: function(name, seed, *details)
@@ -179,9 +178,4 @@ def main():
         "epochs of fine-tuning net D": EPOCHS_TUNED_D,
         "rate of fine-tuning net D": LR_TUNED_D,
     }
-    jobs.sort(key=lambda job: job[1])  # seed by seed: the descriptors of one are kept in memory
-    record("generalisation", jobs, settings, only=chosen.only)
-
-
-if __name__ == "__main__":
-    main()
+    return [Plan("generalisation", settings, jobs)]

@@ -4,13 +4,13 @@ The first two stages of net B at a quarter of the width, on scenes made of Fashi
 of photos; crops of 28 px (224 / 8) from scenes of 32 and 48 px (256 / 8 and 384 / 8); several
 seeds. Classification first, then boxes from its weights.
 
-    python benchmarks/localisation.py
+    python benchmarks/record.py --only localisation
 """
 
 import functools
 
 import torch
-from record import arguments, record
+from record import Job, Plan
 
 import vgglib
 from vgglib import CONFIGS, Config, Recipe, localise
@@ -99,13 +99,13 @@ def outcome(boxes, test, named=None):
     }
 
 
-def central(size, seed, setting):
+def central(seed, size, setting):
     """Table 8: from the central crop, for the true class."""
     _, test, _ = scenes(size)
     return outcome(localise.centre_boxes(located(size, seed, setting), test), test)
 
 
-def whole(views, seed):
+def whole(seed, views):
     """Table 9: every window of every (S, Q), merged, for the five likeliest classes."""
     _, test, _ = scenes(LARGE)
     found, rated, likely = [], [], 0
@@ -120,22 +120,22 @@ def whole(views, seed):
     return outcome(boxes[:, 0] * LARGE, test, named)
 
 
-def main():
-    chosen = arguments(__doc__.splitlines()[0], seeds=3)
+def plans(seeds=6):
     tables = {
         "S = 32, Q = 32": [(SMALL, SMALL)],
         "S = 48, Q = 48": [(LARGE, LARGE)],
         "S = 48, Q = 44, 48": [(LARGE, BETWEEN), (LARGE, LARGE)],
         "fusion of the first and the third": [(SMALL, SMALL), (LARGE, BETWEEN), (LARGE, LARGE)],
     }
-    jobs = []
-    for seed in range(chosen.seeds):
-        for setting in SETTINGS:
-            label = f"centre, S = 48, {setting}"
-            jobs.append((label, seed, lambda g=setting, s=seed: central(LARGE, s, g)))
-        jobs.append((f"centre, S = 32, {BEST}", seed, lambda s=seed: central(SMALL, s, BEST)))
-        for label, views in tables.items():
-            jobs.append((f"whole, {label}", seed, lambda v=views, s=seed: whole(v, s)))
+    tests = {f"centre, S = 48, {name}": (central, LARGE, name) for name in SETTINGS}
+    tests[f"centre, S = 32, {BEST}"] = central, SMALL, BEST
+    tests |= {f"whole, {name}": (whole, views) for name, views in tables.items()}
+
+    jobs = [
+        Job(label, seed, lambda _, s=seed, t=test, d=details: t(s, *d))
+        for seed in range(seeds)
+        for label, (test, *details) in tests.items()
+    ]
     settings = {
         "net": NET.name,
         "width": 0.25,
@@ -146,8 +146,4 @@ def main():
         "box epochs": BOX_EPOCHS,
         "lr": LR,
     }
-    record("localisation", jobs, settings, only=chosen.only)
-
-
-if __name__ == "__main__":
-    main()
+    return [Plan("localisation", settings, jobs)]

@@ -2,28 +2,236 @@
 
 A file in ``recorded/`` is written whole or not at all, after every run, so that an interrupted
 command keeps what it had and goes on from there when it is started again.
+
+The trainings that decide the course's claims form one queue. Whoever has a core to spare starts
+
+    python benchmarks/record.py            # or `make records`; --list shows what is missing
+
+as often as there are cores: each process takes the next run that nobody is at, those first whose
+comparison is decided soonest. A training that is cut off goes on from its last checkpoint.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import importlib
 import json
 import os
 import platform
+import re
 import shlex
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
 import torchvision
+from filelock import FileLock, Timeout
 
 import vgglib
 from vgglib.precision import has_bf16
 
 FOLDER = Path(__file__).parent / "recorded"
+RUNS = Path(__file__).resolve().parent.parent / "runs" / "records"
+#: The modules of the queue; ``plans()`` of each says which runs it wants.
+QUEUED = ("localisation", "testing", "generalisation", "ablation", "depth_converged", "from_a")
+#: Floating-point operations a second of one core in fp32, to guess how long a run will take.
+RATE = 30e9
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: what it is called, and the function that makes it.
+
+    ``run`` gets a folder of its own for checkpoints and returns what came out, as plain numbers and
+    lists. ``part`` names the comparison that it belongs to, ``minutes`` guesses its time on one
+    core, and ``ready`` says whether the runs that it builds on are there.
+    """
+
+    label: str
+    seed: int
+    run: Callable[[Path], dict]
+    part: str = ""
+    minutes: float = 1.0
+    ready: Callable[[], bool] = lambda: True
+
+    @staticmethod
+    def guess(flops: float) -> float:
+        """Minutes of so many operations."""
+        return flops / RATE / 60
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All runs of one record, ``recorded/NAME.json``.
+
+    Where no time is compared (``timed=False``), the runs may be made on several machines, and each
+    names its own.
+    """
+
+    name: str
+    settings: dict
+    jobs: Sequence[Job]
+    timed: bool = False
+
+    @property
+    def path(self) -> Path:
+        return FOLDER / f"{self.name}.json"
+
+    def recorded(self) -> dict:
+        """What the file holds; refuses one that was made with other settings."""
+        settings = json.loads(json.dumps(self.settings))  # as a file holds them: lists, no tuples
+        if not self.path.exists():
+            return {"settings": settings, "runs": []}
+        run = json.loads(self.path.read_text(encoding="utf-8"))
+        if run["settings"] != settings:
+            raise SystemExit(
+                f"{self.path} was made with other settings; move it away to record anew"
+            )
+        there, here = run["machine"], machine()
+        # Files from before this was noted were made where bf16 is computed.
+        if self.timed and (there["cpu"], there["gpu"], there.get("bf16", True)) != (
+            here["cpu"], here["gpu"], here["bf16"]
+        ):  # fmt: skip
+            raise SystemExit(
+                f"{self.path} was made on another machine; move it away to record anew"
+            )
+        return run
+
+    def done(self) -> set[tuple[str, int]]:
+        return {(run["label"], run["seed"]) for run in self.recorded()["runs"]}
+
+    def missing(self) -> list[Job]:
+        done = self.done()
+        return [job for job in self.jobs if (job.label, job.seed) not in done]
+
+    def make(self, job: Job) -> None:
+        """Make one run, or go on with it, and write it down.
+
+        Raises
+        ------
+        filelock.Timeout
+            If another process is at it.
+        """
+        label = re.sub(r"[^\w.-]+", "_", job.label)
+        folder = RUNS / self.name / f"{label}-{job.seed}"
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_suffix(".lock"), timeout=0):
+            if (job.label, job.seed) in self.done():
+                return  # somebody else made it in the meantime
+            outcome = job.run(folder)
+            print(
+                f"{self.name}: {job.label:28s} seed {job.seed}  "
+                + "  ".join(f"{k} {v:.4f}" for k, v in outcome.items() if isinstance(v, float)),
+                flush=True,
+            )
+            with FileLock(folder.parent / "file.lock"):
+                self._write({"label": job.label, "seed": job.seed, **outcome})
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def _write(self, outcome: dict) -> None:
+        run = self.recorded()
+        command = shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+        earlier = [c for c in run.get("command", "").split(" && ") if c not in ("", command)]
+        here = {
+            "date": datetime.date.today().isoformat(),
+            "machine": machine(),
+            "versions": versions(),
+            "commit": commit(),
+        }
+        if not self.timed:
+            for one in run["runs"]:  # of a file from before each run named its own
+                one |= {key: one.get(key, run[key]) for key in here}
+            outcome |= here
+        head = {"name": self.name, "command": " && ".join([*earlier, command]), **here}
+        runs = [*run["runs"], outcome]
+        FOLDER.mkdir(exist_ok=True)
+        partial = self.path.with_suffix(".partial")
+        text = json.dumps({**head, "settings": run["settings"], "runs": runs}, indent=1)
+        partial.write_text(text + "\n", encoding="utf-8")
+        os.replace(partial, self.path)
+
+
+def queue() -> Iterator[tuple[Plan, Job]]:
+    """The runs that are missing, those of the comparison that is decided soonest first."""
+    parts = defaultdict(list)
+    for plan in plans():
+        for job in plan.missing():
+            parts[job.part or plan.name].append((plan, job))
+    for part in sorted(parts.values(), key=lambda part: sum(job.minutes for _, job in part)):
+        yield from sorted(part, key=lambda found: found[1].seed)
+
+
+def plans() -> list[Plan]:
+    """What every module of the queue wants."""
+    return [plan for name in QUEUED for plan in importlib.import_module(name).plans()]
+
+
+def work(only: str = "") -> None:
+    """Make what is missing, run by run, beside other processes that do the same."""
+
+    def one() -> bool:
+        for plan, job in queue():
+            if only in f"{plan.name}: {job.label}" and job.ready():
+                try:
+                    plan.make(job)
+                    return True
+                except Timeout:
+                    continue
+        return False
+
+    while one():
+        pass
+
+
+def outlook() -> str:
+    """What is done of what is planned, a line a record, and the hours that are left."""
+    lines = []
+    for plan in plans():
+        left = plan.missing()
+        hours = sum(job.minutes for job in left) / 60
+        lines.append(
+            f"{plan.name:20s} {len(plan.jobs) - len(left):4d} of {len(plan.jobs):4d} runs, "
+            f"{hours:6.1f} core-hours left"
+        )
+    return "\n".join(lines)
+
+
+def trained(net, data, recipe, folder: Path, callbacks: Sequence = ()) -> dict:
+    """Train a net on ``data`` and test it after every epoch; or go on with it from ``folder``.
+
+    The recipe's schedule must not look at the validation images: they are the test set.
+
+    Returns
+    -------
+    dict
+        ``test_accuracy`` and ``train_accuracy`` after the last epoch (the latter on augmented crops
+        while they were learned), ``test_loss``, ``seconds`` of training, ``flops`` (three forward
+        passes' worth a step: the gradient costs two) and the curves, ``history``.
+    """
+    history = vgglib.train(
+        net, data, recipe, callbacks=callbacks, out=folder, resume=True, progress=False
+    )
+    last = history.iloc[-1]
+    return {
+        "test_accuracy": float(last.val_accuracy),
+        "test_loss": float(last.val_loss),
+        "train_accuracy": float(last.train_accuracy),
+        "seconds": round(float(history.seconds.sum()), 1),
+        "flops": flops(net, len(data.train), len(history)),
+        "history": columns(history),
+    }
+
+
+def flops(net, images: int, epochs: int) -> float:
+    """Floating-point operations of a training: two a multiply-add, three passes an image."""
+    return 6.0 * int(vgglib.anatomy(net).macs.sum()) * images * epochs
 
 
 def machine() -> dict:
@@ -54,8 +262,9 @@ def versions() -> dict:
     }
 
 
+@cache
 def commit() -> str | None:
-    """The commit that ran, marked with + when vgglib or benchmarks had changes not committed."""
+    """The commit that this process began with; with + where vgglib or benchmarks were changed."""
     here = Path(__file__).parent
 
     def git(*words):
@@ -87,53 +296,16 @@ def record(
     settings: dict,
     *,
     only: str | None = None,
-    timed: bool = True,
 ) -> None:
-    """Run the jobs that ``recorded/NAME.json`` does not hold yet.
+    """Run the jobs, (label, seed, function), that ``recorded/NAME.json`` does not hold yet.
 
-    ``jobs`` are (label, seed, function); the function returns what came out, as plain numbers and
-    lists. A file made with other settings is refused: delete it to start anew. Where no time is
-    compared (``timed=False``), the jobs may run on several machines, and each names its own.
+    For what is timed: on one machine, one job after the other.
     """
-    path = FOLDER / f"{name}.json"
-    settings = json.loads(json.dumps(settings))  # as the file will hold them: lists, no tuples
-    run = json.loads(path.read_text()) if path.exists() else {"settings": settings, "runs": []}
-    if run["settings"] != settings:
-        raise SystemExit(f"{path} was made with other settings; move it away to record anew")
-    there, here = run.get("machine", {}), machine()
-    # Files from before this was noted were made where bf16 is computed.
-    if timed and there and (there["cpu"], there["gpu"], there.get("bf16", True)) != (
-        here["cpu"], here["gpu"], here["bf16"]
-    ):  # fmt: skip
-        raise SystemExit(f"{path} was made on another machine; move it away to record anew")
-    done = {(r["label"], r["seed"]) for r in run["runs"]}
-    for label, seed, job in jobs:
-        if (label, seed) in done or (only and only not in label):
-            continue
-        outcome = job()
-        print(
-            f"{label:28s} seed {seed}  "
-            + "  ".join(f"{k} {v:.4f}" for k, v in outcome.items() if isinstance(v, float)),
-            flush=True,
-        )
-        where = {} if timed else {"date": datetime.date.today().isoformat(), "machine": machine()}
-        run["runs"].append({"label": label, "seed": seed, **outcome, **where})
-        command = shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
-        earlier = [c for c in run.get("command", "").split(" && ") if c not in ("", command)]
-        run["command"] = " && ".join([*earlier, command])
-        head = {
-            "name": name,
-            "command": run["command"],
-            "date": datetime.date.today().isoformat(),
-            "machine": machine(),
-            "versions": versions(),
-            "commit": commit(),
-        }
-        FOLDER.mkdir(exist_ok=True)
-        partial = path.with_suffix(".partial")
-        text = json.dumps({**head, "settings": settings, "runs": run["runs"]}, indent=1)
-        partial.write_text(text + "\n", encoding="utf-8")
-        os.replace(partial, path)
+    jobs = [Job(label, seed, lambda _, job=job: job()) for label, seed, job in jobs]
+    plan = Plan(name, settings, jobs, timed=True)
+    for job in plan.missing():
+        if not only or only in job.label:
+            plan.make(job)
 
 
 def columns(history) -> dict[str, list[float]]:
@@ -143,3 +315,23 @@ def columns(history) -> dict[str, list[float]]:
         key: [float(f"{value:.6g}") for value in history[key].round(digits.get(key, 5))]
         for key in history.columns
     }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Make the recorded runs that are missing.")
+    parser.add_argument("--only", default="", help="only runs whose 'record: label' contains this")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
+    parser.add_argument("--list", action="store_true", help="say what is missing, and end")
+    chosen = parser.parse_args()
+    if chosen.list:
+        print(outlook())
+        return
+    torch.set_num_threads(chosen.threads)
+    commit()
+    work(chosen.only)
+
+
+if __name__ == "__main__":
+    import record as this  # the modules of the queue import it by name: one copy of the classes
+
+    this.main()

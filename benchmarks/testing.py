@@ -7,15 +7,14 @@ several seeds. As in §3.1 a net for S = 24 starts from the one for S = 16, and 
 that; controls train as long at S = 16, or end with a narrower jitter. All tests see the same
 images.
 
-    python benchmarks/testing.py
+    python benchmarks/record.py --only testing
 """
 
 import copy
 import functools
-import time
 
 import torch
-from record import arguments, record
+from record import Job, Plan
 from torchvision.transforms.v2 import functional as tvf
 
 import vgglib
@@ -84,44 +83,49 @@ def centre(split: ImageSet) -> ImageSet:
     return ImageSet(tvf.center_crop(rescaled, [CROP]), split.labels)
 
 
-def main():
-    chosen = arguments(__doc__.splitlines()[0], seeds=3)
+@functools.cache
+def images():
+    """8,000 training images, others to watch the training by, and 2,000 that are tested."""
     data = vgglib.data.load("cifar10")
     tested, others = data.test[:TESTED], data.test[-500:]
-    subset = Data(data.name, data.train[:IMAGES], centre(others), data.classes, data.source)
+    return Data(data.name, data.train[:IMAGES], centre(others), data.classes, data.source), tested
 
-    @functools.cache
-    def trained(number, scales, seed):
-        """A net after a training at each of these scales in turn."""
-        if not scales:
-            torch.manual_seed(seed)
-            shape = {"num_classes": len(data.classes), "image_size": CROP}
-            return vgglib.vgg(layers(number), **shape, batch_norm=True, init="he")
-        net = copy.deepcopy(trained(number, scales[:-1], seed))
-        vgglib.train(net, subset, recipe(len(scales), scales[-1], seed), progress=False)
-        return net
 
-    @functools.cache
-    def probabilities(label, seed):
-        """Class probabilities of the tested images, and the seconds of CPU that they took."""
-        if label in FUSIONS:
-            parts = [probabilities(part, seed) for part in FUSIONS[label]]
-            found, seconds = zip(*parts, strict=True)
-            return torch.stack(found).mean(0), sum(seconds)
-        number, training, scales, kind = TESTS[label]
-        net = trained(number, TRAININGS[training], seed)
-        test = kind(net, subset.mean, subset.std, scales=scales, batch_size=500)
-        start = time.process_time()
-        return test(tested.images), time.process_time() - start
+@functools.cache
+def trained(number, scales, seed):
+    """A net after a training at each of these scales in turn."""
+    subset, _ = images()
+    if not scales:
+        torch.manual_seed(seed)
+        shape = {"num_classes": len(subset.classes), "image_size": CROP}
+        return vgglib.vgg(layers(number), **shape, batch_norm=True, init="he")
+    net = copy.deepcopy(trained(number, scales[:-1], seed))
+    vgglib.train(net, subset, recipe(len(scales), scales[-1], seed), progress=False)
+    return net
 
-    def run(label, seed):
-        found, seconds = probabilities(label, seed)
-        error = top_k_error(lambda _: found, [(tested.images, tested.labels)], (1, 5))
-        return {"test_accuracy": 1 - error[1], "top5_error": error[5], "seconds": seconds}
 
+@functools.cache
+def probabilities(label, seed):
+    """Class probabilities of the tested images."""
+    if label in FUSIONS:
+        return torch.stack([probabilities(part, seed) for part in FUSIONS[label]]).mean(0)
+    number, training, scales, kind = TESTS[label]
+    subset, tested = images()
+    net = trained(number, TRAININGS[training], seed)
+    return kind(net, subset.mean, subset.std, scales=scales, batch_size=500)(tested.images)
+
+
+def run(label, seed):
+    _, tested = images()
+    found = probabilities(label, seed)
+    error = top_k_error(lambda _: found, [(tested.images, tested.labels)], (1, 5))
+    return {"test_accuracy": 1 - error[1], "top5_error": error[5]}
+
+
+def plans(seeds=8):
     jobs = [
-        (label, seed, lambda name=label, s=seed: run(name, s))
-        for seed in range(chosen.seeds)
+        Job(label, seed, lambda _, name=label, s=seed: run(name, s))
+        for seed in range(seeds)
         for label in (*TESTS, *FUSIONS)
     ]
     settings = {
@@ -129,11 +133,6 @@ def main():
         "epochs": EPOCHS,
         "channels": CHANNELS,
         "tested images": TESTED,
-        "seconds of": "CPU time for testing",
-        "data": data.name,
+        "data": "cifar10",
     }
-    record("testing", jobs, settings, only=chosen.only)
-
-
-if __name__ == "__main__":
-    main()
+    return [Plan("testing", settings, jobs)]

@@ -5,8 +5,10 @@ import re
 
 import profile_step
 import pytest
+import record
 import results
 import torch
+from filelock import FileLock
 from refusing import refuses
 from torch.profiler import ProfilerActivity, profile
 
@@ -85,3 +87,107 @@ def test_a_run_nobody_made_is_called_not_yet_recorded():
     page = "<!-- run: never-recorded -->\nold\n<!-- end of run -->"
     assert "*Not yet recorded.*" in results.with_tables(page)
     assert "old" not in results.with_tables(page)
+
+
+# The queue ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch):
+    """Records and checkpoints in a folder of the test's own."""
+    monkeypatch.setattr(record, "FOLDER", tmp_path / "recorded")
+    monkeypatch.setattr(record, "RUNS", tmp_path / "runs")
+    return tmp_path
+
+
+def plan(*jobs, name="tried", **settings):
+    return record.Plan(name, settings, [record.Job(*job) for job in jobs])
+
+
+def queued(monkeypatch, *plans):
+    monkeypatch.setattr(record, "plans", lambda: list(plans))
+
+
+def worth(value):
+    return lambda folder: {"test_accuracy": value}
+
+
+def test_the_queue_makes_each_run_once_and_each_says_where(folders, monkeypatch):
+    made = plan(("a", 0, worth(0.5)), ("a", 1, worth(0.7)))
+    queued(monkeypatch, made)
+    record.work()
+    first = made.path.read_bytes()
+    record.work()
+    assert made.path.read_bytes() == first and not made.missing()
+    runs = json.loads(first)["runs"]
+    assert [(run["seed"], run["test_accuracy"]) for run in runs] == [(0, 0.5), (1, 0.7)]
+    assert all(run["machine"]["cpu"] and run["versions"]["torch"] for run in runs)
+
+
+def test_a_comparison_that_is_decided_soon_goes_first(folders, monkeypatch):
+    long = plan(("slow", 0, worth(0), "depth", 60), ("slow", 1, worth(0), "depth", 60))
+    short = plan(("b", 1, worth(0), "", 50), ("b", 0, worth(0), "", 50), name="short")
+    queued(monkeypatch, long, short)
+    assert [(job.label, job.seed) for _, job in record.queue()] == [
+        ("b", 0),
+        ("b", 1),
+        ("slow", 0),
+        ("slow", 1),
+    ]
+
+
+def test_a_run_that_another_process_is_at_is_left_to_it(folders, monkeypatch):
+    made = plan(("a", 0, worth(0.5)), ("b", 0, worth(0.7)))
+    queued(monkeypatch, made)
+    (folders / "runs" / "tried").mkdir(parents=True)
+    with FileLock(folders / "runs" / "tried" / "a-0.lock"):
+        record.work()
+    assert [job.label for job in made.missing()] == ["a"]
+
+
+def test_a_run_waits_for_what_it_builds_on(folders, monkeypatch):
+    base = plan(("base", 0, worth(0.5), "", 5), name="base")
+    then = plan(("then", 0, worth(0.7), "", 1, lambda: not base.missing()))
+    queued(monkeypatch, then, base)
+    record.work()
+    assert not base.missing() and not then.missing()
+
+
+def test_a_training_that_was_cut_off_goes_on(folders, monkeypatch):
+    data = vgglib.data.load("fashion-mnist-mini")
+    few = vgglib.data.Data("few", data.train[:64], data.test[:32], data.classes, "test")
+    recipe = vgglib.Recipe.small(epochs=3, batch_size=32)
+    begun = []
+
+    def run(folder):
+        def stop(row):
+            begun.append(row["epoch"])
+            if len(begun) == 2:
+                raise KeyboardInterrupt
+
+        net = vgglib.vgg(vgglib.STANDIN, num_classes=10, image_size=32, width=0.125)
+        return record.trained(net, few, recipe, folder, [stop])
+
+    made = plan(("a", 0, run))
+    with pytest.raises(KeyboardInterrupt):
+        made.make(made.jobs[0])
+    assert made.missing()
+    made.make(made.jobs[0])
+    (done,) = json.loads(made.path.read_text())["runs"]
+    assert begun[:2] == [1, 2] and begun.count(1) == 1, "the first epoch was made again"
+    assert done["history"]["epoch"] == [1, 2, 3] and done["flops"] > 0
+    assert not list((folders / "runs" / "tried").glob("a-0/*")), "checkpoints are cleared away"
+
+
+def test_a_record_of_other_settings_is_refused(folders):
+    plan(("a", 0, worth(0.5)), epochs=3).make(record.Job("a", 0, worth(0.5)))
+    with pytest.raises(SystemExit, match=re.escape("tried.json")):
+        plan(("a", 0, worth(0.5)), epochs=4).missing()
+
+
+def test_the_modules_of_the_queue_say_what_they_want(folders):
+    """Every plan can be made, names no run twice, and guesses its time."""
+    for wanted in record.plans():
+        runs = [(job.label, job.seed) for job in wanted.jobs]
+        assert len(set(runs)) == len(runs)
+        assert all(0 < job.minutes < 24 * 60 for job in wanted.jobs)

@@ -1,0 +1,164 @@
+"""What is each part of the recipe worth? §3.1, one part changed at a time (chapter 3).
+
+Net A at a quarter of the width on 20,000 CIFAR-10 images; the whole test set; a schedule that is
+fixed, so that no noise of a few held-out images decides when the rate falls; five seeds, which the
+variants share, so that differences are taken in pairs. Dropout is left out and kept for 30 epochs:
+what it is worth turns round with time.
+
+Jitter is tried as the paper trains it (§3.1): a net of one S is trained on with S drawn from a
+range, beside one that is trained on with its own S, and each is tested at its own scale.
+"""
+
+import functools
+
+import torch
+from filelock import FileLock
+from record import RUNS, Job, Plan, flops, trained
+
+import vgglib
+from vgglib import Callback, Recipe
+from vgglib.data import Data
+from vgglib.evaluate import Dense, top_k_error
+
+IMAGES, WIDTH, EPOCHS, SEEDS = 20_000, 0.25, 24, 5
+BASE = Recipe.paper(
+    batch_size=64,
+    epochs=EPOCHS,
+    normalise="mean-std",
+    schedule="step",
+    milestones=(12, 18, 22),
+    precision="auto",
+)
+BASE_30 = BASE.changed(epochs=30, milestones=(15, 23, 28))
+ALL = "all of the recipe"
+#: Comparison → label → what is changed; all are compared with ALL.
+VARIANTS = {
+    "base": {ALL: {}},
+    "optimiser": {
+        "no momentum": {"momentum": 0.0},
+        "no momentum, ten times the rate": {"momentum": 0.0, "lr": 0.1},
+        "constant learning rate": {"schedule": "constant", "milestones": ()},
+    },
+    "decay": {"no L2": {"weight_decay": 0.0}, "decoupled decay": {"weight_decay": 0.0}},
+    "images": {
+        "no mirroring": {"flip": False},
+        "no random crop": {"scale": None},
+        "no colour shift": {"colour_shift": False},
+        "no augmentation": {"flip": False, "scale": None, "colour_shift": False},
+    },
+    "batch": {
+        "batch 256, rate 0.01": {"batch_size": 256},
+        "batch 256, rate 0.04": {"batch_size": 256, "lr": 0.04},
+        "batch 16, rate 0.01": {"batch_size": 16},
+        "batch 16, rate 0.0025": {"batch_size": 16, "lr": 0.0025},
+    },
+}
+DROPOUT = {f"{ALL}, 30 epochs": 0.5, "no dropout, 30 epochs": 0.0}
+# S as recipes count it, for crops of 224 px: 32 px of 32, and 32 to 48.
+FIXED, JITTER, TUNING_EPOCHS, TUNING_LR = 224, (224, 336), 8, 1e-3
+
+
+class Decoupled(Callback):
+    """Weights shrink by lr·λ a step, apart from the gradient (Loshchilov & Hutter, 2019)."""
+
+    def __init__(self, decay):
+        self.decay = decay
+
+    @torch.no_grad()
+    def on_step(self, run):
+        for group in run.optimiser.param_groups:
+            for parameter in group["params"]:
+                parameter.mul_(1 - group["lr"] * self.decay)
+
+
+@functools.cache
+def images():
+    """20,000 training images, and the test set."""
+    data = vgglib.data.load("cifar10")
+    return Data(data.name, data.train[:IMAGES], data.test, data.classes, data.source)
+
+
+def built(seed, **options):
+    torch.manual_seed(seed)
+    options = dict(num_classes=10, image_size=32, width=WIDTH, init="he") | options
+    return vgglib.vgg("A", **options)
+
+
+def variant(changes, seed, decoupled, folder):
+    recipe = BASE.changed(seed=seed, **changes)
+    callbacks = [Decoupled(BASE.weight_decay)] if decoupled else []
+    return trained(built(seed), images(), recipe, folder, callbacks)
+
+
+def dropout(share, seed, folder):
+    return trained(built(seed), images(), BASE_30.changed(seed=seed, dropout=share), folder)
+
+
+def fixed_s(seed):
+    """The net of one S that the trainings with and without jitter go on from."""
+    net, folder = built(seed), RUNS / "ablation_jitter" / f"fixed-{seed}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        trained(net, images(), BASE.changed(seed=seed, scale=FIXED), folder)
+    return net
+
+
+def jittered(scale, seed, folder):
+    """Trained on with this S, tested at the middle of it (§4.1) and at others."""
+    net = fixed_s(seed)
+    schedule = {"schedule": "step", "milestones": (TUNING_EPOCHS - 2,)}
+    recipe = BASE.changed(seed=seed, scale=scale, epochs=TUNING_EPOCHS, lr=TUNING_LR, **schedule)
+    outcome = trained(net, images(), recipe, folder)
+    del (
+        outcome["test_accuracy"],
+        outcome["test_loss"],
+    )  # at Q = 32; here each has a scale of its own
+    test = images().test
+    outcome["accuracy_at"] = {
+        q: 1 - top_k_error(Dense(net, scales=(q,)), [(test.images, test.labels)])[1]
+        for q in (32, 36, 40, 44, 48)
+    }
+    low, high = recipe.scale_for(32)
+    outcome["test_accuracy"] = outcome["accuracy_at"][(low + high) // 2]
+    outcome["accuracy_at"] = list(outcome["accuracy_at"].values())
+    return outcome
+
+
+def plans():
+    minutes = Job.guess(flops(built(0), IMAGES, EPOCHS))
+    settings = {"net": "A", "images": IMAGES, "width": WIDTH, "data": "cifar10"}
+    jobs = [
+        Job(
+            label,
+            seed,
+            functools.partial(variant, changes, seed, label == "decoupled decay"),
+            f"ablation: {part}",
+            minutes,
+        )
+        for part, variants in VARIANTS.items()
+        for label, changes in variants.items()
+        for seed in range(SEEDS)
+    ]
+    jobs += [
+        Job(
+            label,
+            seed,
+            functools.partial(dropout, share, seed),
+            "ablation: dropout",
+            1.25 * minutes,
+        )
+        for label, share in DROPOUT.items()
+        for seed in range(SEEDS)
+    ]
+    tuning = [
+        Job(label, seed, functools.partial(jittered, scale, seed), "ablation: jitter", minutes / 2)
+        for label, scale in {"S = 32": FIXED, "S in [32, 48]": JITTER}.items()
+        for seed in range(SEEDS)
+    ]
+    settings = {**settings, "epochs": EPOCHS, "batch_size": BASE.batch_size, "lr": BASE.lr}
+    tuned = {
+        **settings,
+        "epochs of fine-tuning": TUNING_EPOCHS,
+        "tested at Q": [32, 36, 40, 44, 48],
+    }
+    return [Plan("ablation", settings, jobs), Plan("ablation_jitter", tuned, tuning)]

@@ -1,0 +1,95 @@
+"""Is a deep net better for having begun as a shallow one? §3.1's purpose (chapter 4).
+
+Net A is trained properly first. Then D goes on from A's layers, the others drawn from N(0, σ²) with
+the gain of the paper's 0.01, and beside it D is trained from Xavier's start, from He's, and from
+He's with batch norm: each for as many multiply-adds as A and D from A have cost together. A quarter
+of the width, all of CIFAR-10, §3.1's rate divided by ten at fixed epochs.
+
+A start that has not left the loss of guessing after a quarter of its epochs is given up.
+"""
+
+import functools
+import math
+
+import torch
+from filelock import FileLock
+from record import RUNS, Job, Plan, flops, trained
+
+import vgglib
+from vgglib import Recipe
+
+WIDTH, EPOCHS, SEEDS = 0.25, 24, 3
+STD = 0.02  # a layer's gain is σ·√(fan_in / 2): the paper's 0.01 at a quarter of its width
+CHANCE = math.log(10)
+
+
+@functools.cache
+def cifar10():
+    return vgglib.data.load("cifar10")
+
+
+def built(name, seed, scheme, batch_norm=False):
+    torch.manual_seed(seed)
+    options = dict(num_classes=10, image_size=32, width=WIDTH, init=None, batch_norm=batch_norm)
+    net = vgglib.vgg(name, dropout=0.0, **options)
+    return vgglib.initialise(net, scheme, std=STD)
+
+
+def recipe(seed, epochs):
+    """The rate falls by ten after a half, three quarters and nine tenths of the epochs."""
+    milestones = tuple(round(share * epochs) for share in (0.5, 0.75, 0.9))
+    schedule = {"schedule": "step", "milestones": milestones}
+    return Recipe.small(epochs=epochs, lr=0.01, seed=seed, **schedule)
+
+
+def hopeless(row):
+    """Still guessing after a quarter of the epochs."""
+    return row["epoch"] >= EPOCHS // 4 and row["train_loss"] > CHANCE - 0.005
+
+
+def first_a(seed):
+    """A, trained; and what came out."""
+    net, folder = built("A", seed, "he"), RUNS / "from_a" / f"donor-{seed}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        outcome = trained(net, cifar10(), recipe(seed, EPOCHS), folder)
+    return net, outcome
+
+
+def from_a(seed, folder):
+    net = built("D", seed, "normal")
+    vgglib.pre_initialise(net, first_a(seed)[0])
+    return trained(net, cifar10(), recipe(seed, EPOCHS), folder, [hopeless])
+
+
+def from_scratch(seed, scheme, batch_norm, epochs, folder):
+    net = built("D", seed, scheme, batch_norm)
+    return trained(net, cifar10(), recipe(seed, epochs), folder, [hopeless])
+
+
+def plans():
+    cost_a, cost_d = (flops(built(name, 0, "he"), 50_000, EPOCHS) for name in "AD")
+    epochs = round(EPOCHS * (cost_a + cost_d) / cost_d)
+    whole = Job.guess(cost_a + cost_d)
+    runs = {
+        "A, He": (lambda seed, _: first_a(seed)[1], Job.guess(cost_a)),
+        "D, from A": (from_a, Job.guess(cost_d)),
+        "D, random": (lambda s, f: from_scratch(s, "normal", False, epochs, f), whole / 4),
+        "D, Xavier": (lambda s, f: from_scratch(s, "xavier", False, epochs, f), whole),
+        "D, He": (lambda s, f: from_scratch(s, "he", False, epochs, f), whole),
+        "D, He, batch norm": (lambda s, f: from_scratch(s, "he", True, epochs, f), whole),
+    }
+    jobs = [
+        Job(label, seed, functools.partial(run, seed), "", minutes)
+        for seed in range(SEEDS)
+        for label, (run, minutes) in runs.items()
+    ]
+    settings = {
+        "images": 50_000,
+        "width": WIDTH,
+        "epochs": EPOCHS,
+        "epochs from scratch": epochs,
+        "σ": STD,
+        "data": "cifar10",
+    }
+    return [Plan("from_a", settings, jobs)]
