@@ -190,17 +190,14 @@ def work(only: str = "") -> None:
         pass
 
 
-def outlook() -> str:
-    """What is done of what is planned, a line a record, and the hours that are left."""
-    lines = []
+def outlook() -> list[tuple[str, int, int, float]]:
+    """Of each record: its name, the runs that are done and that are planned, core-hours left."""
+    found = []
     for plan in plans():
         left = plan.missing()
         hours = sum(job.minutes for job in left) / 60
-        lines.append(
-            f"{plan.name:20s} {len(plan.jobs) - len(left):4d} of {len(plan.jobs):4d} runs, "
-            f"{hours:6.1f} core-hours left"
-        )
-    return "\n".join(lines)
+        found.append((plan.name, len(plan.jobs) - len(left), len(plan.jobs), hours))
+    return found
 
 
 def trained(net, data, recipe, folder: Path, callbacks: Sequence = ()) -> dict:
@@ -324,7 +321,8 @@ def main() -> None:
     parser.add_argument("--list", action="store_true", help="say what is missing, and end")
     chosen = parser.parse_args()
     if chosen.list:
-        print(outlook())
+        for name, done, planned, hours in outlook():
+            print(f"{name:20s} {done:4d} of {planned:4d} runs, {hours:6.1f} core-hours left")
         return
     torch.set_num_threads(chosen.threads)
     commit()

@@ -15,6 +15,7 @@ from . import augment, data, features, localise, transfer, weights
 from .anatomy import anatomy, receptive_field
 from .configs import CONFIGS, LRN, Config, Conv
 from .evaluate import Dense, DenseVGG, Fusion, MultiCrop, dense, evaluate, test_scales, top_k_error
+from .evidence import compare
 from .initialise import initialise
 from .model import VGG, vgg
 from .pixels import Pixels, PixelsWarning
@@ -49,10 +50,11 @@ def __getattr__(name):
 
 
 __all__ = [
-    "CONFIGS", "LRN", "STANDIN", "VGG", "Callback", "CheckpointError", "Config", "Conv", "Dense",
-    "DenseVGG", "Fusion", "Interrupted", "MultiCrop", "Pixels", "PixelsWarning", "Recipe",
-    "StalledWarning", "anatomy", "augment", "data", "dense", "evaluate", "features", "initialise",
-    "load_run", "load_weights", "localise", "plots", "pre_initialise", "predict", "pretrained",
-    "processes", "receptive_field", "recorded", "save_weights", "signal", "standin", "test_scales",
-    "top_k_error", "train", "transfer", "vgg", "weights", "widgets",
+    "CONFIGS", "LRN", "STANDIN", "VGG", "Callback", "CheckpointError", "Config", "Conv",
+    "Dense", "DenseVGG", "Fusion", "Interrupted", "MultiCrop", "Pixels", "PixelsWarning",
+    "Recipe", "StalledWarning", "anatomy", "augment", "compare", "data", "dense", "evaluate",
+    "features", "initialise", "load_run", "load_weights", "localise", "plots", "pre_initialise",
+    "predict", "pretrained", "processes", "receptive_field", "recorded", "save_weights",
+    "signal", "standin", "test_scales", "top_k_error", "train", "transfer", "vgg", "weights",
+    "widgets",
 ]  # fmt: skip

@@ -1,0 +1,174 @@
+"""Does a recorded run decide a claim?
+
+The rule of the course's verdicts. Runs of two settings that share a seed make a pair, and what
+counts is the mean of the paired differences with its 95 % t-interval: a claim *holds at our scale*
+if the whole interval lies on its side of zero, is *contrary at our scale* if it lies on the other,
+and is *undecided* if it holds zero. Seeds cover the start, the order of the images and the crops;
+they do not cover the choice of the test images, which all of them share.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from dataclasses import dataclass
+
+from .checks import choice
+from .extras import extra
+from .recorded import recorded
+
+#: What a claim can be said to be, from the first to the last kind of certainty.
+VERDICTS = (
+    "holds",
+    "holds at our scale",
+    "refuted",
+    "contrary at our scale",
+    "undecided",
+    "not run",
+)
+_MOST_SEEDS = 1000
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two settings of a recorded run, and the claim that one exceeds the other.
+
+    Attributes
+    ----------
+    first, second : str
+        Labels of the runs.
+    claim : {"<", ">"}
+        ``first`` is claimed to be below, or above, ``second``.
+    slack : float
+        Points that are allowed to the other side.
+    values : tuple of (float, float)
+        Both settings' values for each seed that they share, in points (per cent of the images).
+    """
+
+    first: str
+    second: str
+    claim: str
+    slack: float
+    values: tuple[tuple[float, float], ...]
+
+    @property
+    def differences(self) -> list[float]:
+        """``first`` minus ``second``, a number a seed."""
+        return [a - b for a, b in self.values]
+
+    @property
+    def mean(self) -> float:
+        """The mean difference in points; NaN without a shared seed."""
+        return statistics.mean(self.differences) if self.values else math.nan
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % t-interval of the mean difference; of fewer than two seeds it is unbounded."""
+        half = _half(self.differences, len(self.values))
+        return self.mean - half, self.mean + half
+
+    @property
+    def verdict(self) -> str:
+        """One of :data:`VERDICTS`, by the rule."""
+        if not self.values:
+            return "not run"
+        low, high = (bound - self._limit for bound in self.interval)
+        if self.claim == "<":
+            low, high = -high, -low
+        return (
+            "holds at our scale"
+            if low > 0
+            else "contrary at our scale"
+            if high < 0
+            else "undecided"
+        )
+
+    @property
+    def _limit(self) -> float:
+        return self.slack if self.claim == "<" else -self.slack
+
+    def seeds_to_decide(self) -> int | None:
+        """How many seeds would, if mean and spread stay as they are; None: more than a thousand."""
+        distance = abs(self.mean - self._limit)
+        counts = range(2, _MOST_SEEDS + 1)
+        return next((n for n in counts if _half(self.differences, n) < distance), None)
+
+    def __str__(self) -> str:
+        if not self.values:
+            return f"{self.first} {self.claim} {self.second}: not run"
+        means = [statistics.mean(column) for column in zip(*self.values, strict=True)]
+        slack = f" + {self.slack:g}" * bool(self.slack)
+        text = (
+            f"{self.first}: {means[0]:.1f}\n{self.second}: {means[1]:.1f}\n"
+            f"claimed: {self.claim} 0{slack}, difference {self.mean:+.1f} points"
+        )
+        if len(self.values) < 2:
+            return f"{text}, one seed: undecided"
+        low, high = self.interval
+        text += f", 95 % interval {low:+.1f} to {high:+.1f}, {len(self.values)} seeds"
+        if self.verdict != "undecided":
+            return f"{text}: {self.verdict}"
+        enough = self.seeds_to_decide()
+        more = f"{enough} seeds" if enough else f"more than {_MOST_SEEDS:,} seeds"
+        return f"{text}: undecided ({more} would decide a difference of this size)"
+
+
+def _half(differences: list[float], count: int) -> float:
+    """Half the width of the 95 % t-interval, if there were ``count`` of these differences."""
+    if len(differences) < 2:
+        return math.inf
+    with extra("inside"):
+        from scipy.stats import t
+
+    return float(t.ppf(0.975, count - 1)) * statistics.stdev(differences) / math.sqrt(count)
+
+
+def compare(
+    record: str,
+    first: str,
+    claim: str,
+    second: str,
+    *,
+    measure: str = "test_accuracy",
+    slack: float = 0.0,
+) -> Comparison:
+    """Compare two settings of a recorded run, seed by seed.
+
+    Parameters
+    ----------
+    record : str
+        As for :func:`vgglib.recorded`. A run that nobody has recorded gives ``"not run"``.
+    first, second : str
+        Labels of the run.
+    claim : {"<", ">"}
+        That ``first`` is below, or above, ``second``.
+    measure : str
+        What is compared, a fraction of the images.
+    slack : float
+        "Not better" needs a size below which nobody would care: with ``"<"`` and 0.5, ``first`` is
+        claimed to be less than half a point above ``second``.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    ValueError
+        If ``claim`` is neither of the two, or runs of one of the labels lack ``measure``.
+
+    Examples
+    --------
+    >>> print(vgglib.compare("depth_converged", "B + batch norm", ">", "A + batch norm"))
+    """
+    choice("claim", claim, ("<", ">"))
+    found: dict[str, dict[int, float]] = {first: {}, second: {}}
+    run = recorded(record) or {"runs": []}
+    for one in run["runs"]:
+        if one["label"] in found:
+            if measure not in one:
+                raise ValueError(f"{record} has no {measure!r}, only {sorted(one)}")
+            found[one["label"]][one["seed"]] = 100 * one[measure]
+    shared = sorted(found[first].keys() & found[second].keys())
+    pairs = tuple((found[first][seed], found[second][seed]) for seed in shared)
+    return Comparison(first, second, claim, slack, pairs)
