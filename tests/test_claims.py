@@ -1,20 +1,25 @@
 """The claims ledger: marks are read whole or refused, and the book's tables are what they say."""
 
+import json
 import re
 from collections import Counter
 
 import claims
 import nbformat
 import pytest
+import record
 import tables
 from bs4 import BeautifulSoup
 from refusing import refuses
+from scipy import stats
 
+import vgglib
 from conftest import CHAPTERS, notebook_of, tags
+from vgglib.recorded import FOLDERS
 
 CLAIM = "> **Claim 2.1** (§2.3): depth helps."
 CELL = ("assert True", ["claim-2-1"])
-VERDICT = "**Verdict 2.1: reproduced at reduced scale (CIFAR-10).** It does."
+VERDICT = "**Verdict 2.1: holds at our scale (live; CIFAR-10).** It does."
 ERROR = "**Widespread error 2.1** (posts): it does not. **Instead:** it does."
 
 LEDGER = claims.LEDGER.read_text(encoding="utf-8")
@@ -67,19 +72,20 @@ def test_each_error_of_a_chapter_stands_in_the_table_with_its_cell():
 
 
 def test_the_landing_page_of_the_book_shows_the_totals_of_the_ledger_page(book):
-    """Counted anew in the built pages, from the verdict column a reader sees."""
+    """Counted anew in the built pages, from the columns that a reader sees."""
     landing, ledger = (
         BeautifulSoup((book / "book" / f"{name}.html").read_text(encoding="utf-8"), "html.parser")
         for name in ("index", "claims")
     )
-    verdicts = Counter()
+    verdicts = {True: Counter(), False: Counter()}
     for row in ledger.select("table tr"):
         cells = [cell.get_text(strip=True) for cell in row.find_all("td")]
         if cells and re.fullmatch(r"\d+\.\d+", cells[0]):
-            verdicts[cells[3].split(" (")[0]] += 1
+            verdicts[bool(claims.PAPER.match(cells[2]))][cells[3]] += 1
     rows = [[cell.get_text(strip=True) for cell in row("td")] for row in landing.select("table tr")]
-    shown = {row[0]: int(row[1]) for row in rows if len(row) == 2}
-    assert shown == {**verdicts, "all": verdicts.total()}
+    for column, own in ((1, True), (2, False)):
+        shown = {row[0]: int(row[column]) for row in rows if len(row) == 3}
+        assert +Counter(shown) == verdicts[own] + Counter(all=verdicts[own].total())
 
 
 # Marks ------------------------------------------------------------------------------------
@@ -88,7 +94,8 @@ def test_the_landing_page_of_the_book_shows_the_totals_of_the_ledger_page(book):
 def test_a_claim_is_read(tmp_path):
     (claim,) = claims.chapter_claims(written(tmp_path, CLAIM, CELL, VERDICT))
     assert (claim.number, claim.words, claim.source) == ("2.1", "depth helps.", "§2.3")
-    assert claim.judged == "reproduced at reduced scale (CIFAR-10)" and claim.error is None
+    assert (claim.verdict, claim.shown) == ("holds at our scale", "live; CIFAR-10")
+    assert claim.error is None and claim.of_the_paper
 
 
 def test_an_error_is_read(tmp_path):
@@ -113,9 +120,14 @@ def test_an_error_is_read(tmp_path):
             3.1,
         ),
         ((CLAIM.replace("depth", "a|b"), CELL, VERDICT), "|"),
-        ((CLAIM, CELL, "**Verdict 2.1: reproduced (why).**"), 2.1),
-        ((CLAIM, CELL, "**Verdict 2.1: not reproduced.**"), 2.1),
-        ((CLAIM, CELL, "**Verdict 2.1: confirmed.**"), "**Verdict 2.1: confirmed.**"),
+        ((CLAIM, CELL, "**Verdict 2.1: refuted (exact).**"), 2.1),
+        ((CLAIM, CELL, "**Verdict 2.1: holds.**"), "**Verdict 2.1: holds.**"),
+        ((CLAIM, CELL, "**Verdict 2.1: holds (by eye).**"), "**Verdict 2.1: holds (by eye).**"),
+        (
+            (CLAIM, CELL, "**Verdict 2.1: confirmed (exact).**"),
+            "**Verdict 2.1: confirmed (exact).**",
+        ),
+        ((CLAIM, CELL, "**Verdict 2.1: undecided (recorded; three seeds).**"), "0 calls"),
         ((CLAIM.replace(" (§2.3)", ""), CELL, VERDICT), CLAIM.replace(" (§2.3)", "")),
         ((CLAIM, ERROR, CELL, VERDICT), 2.1),
         ((CLAIM, CELL, VERDICT, ERROR, ERROR), 2.1),
@@ -135,3 +147,100 @@ def test_a_claim_or_error_that_is_not_whole_is_refused(tmp_path, cells, got):
 def test_a_page_without_the_place_for_its_table_is_refused():
     with refuses(ValueError, got="index.md", accepts=("<!-- totals:", "<!-- end of totals -->")):
         tables.filled(claims.LANDING, "# A page without it", claims.PAGES[claims.LANDING])
+
+
+# Verdicts of recorded runs ----------------------------------------------------------------
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    """A recorded run of two nets, three seeds: the deep one is ahead by 1, 2 and 3 points."""
+    monkeypatch.setitem(vgglib.recorded.__globals__, "FOLDERS", (tmp_path,))
+
+    def write(**accuracies):
+        made = [
+            {"label": label, "seed": seed, "test_accuracy": value / 100}
+            for label, values in accuracies.items()
+            for seed, value in enumerate(values)
+        ]
+        (tmp_path / "made.json").write_text(json.dumps({"name": "made", "runs": made}))
+
+    write(deep=(81, 82, 83), shallow=(80, 80, 80), wide=(81, 82))
+    return write
+
+
+def test_the_interval_is_that_of_a_paired_t_test(runs):
+    """Against scipy's own."""
+    found = vgglib.compare("made", "deep", ">", "shallow")
+    expected = stats.ttest_rel([81, 82, 83], [80, 80, 80]).confidence_interval(0.95)
+    assert found.mean == pytest.approx(2) and found.interval == pytest.approx(tuple(expected))
+    assert found.verdict == "undecided"  # 2 ± 2.5
+
+
+@pytest.mark.parametrize(
+    ("first", "claim", "second", "slack", "verdict"),
+    [
+        ("deep", ">", "shallow", 0.0, "undecided"),
+        ("deep", ">", "shallow", 1.0, "holds at our scale"),
+        ("deep", "<", "shallow", 5.0, "holds at our scale"),
+        ("shallow", "<", "deep", 0.0, "undecided"),
+        ("wide", ">", "deep", 0.0, "undecided"),
+        ("never made", ">", "deep", 0.0, "not run"),
+    ],
+)
+def test_a_verdict_follows_from_the_interval(runs, first, claim, second, slack, verdict):
+    assert vgglib.compare("made", first, claim, second, slack=slack).verdict == verdict
+
+
+def test_the_other_side_is_contrary_and_one_seed_decides_nothing(runs):
+    runs(deep=(81, 82, 83), shallow=(80, 81, 82.1), lone=(90,))
+    assert vgglib.compare("made", "deep", ">", "shallow").verdict == "holds at our scale"
+    assert vgglib.compare("made", "deep", "<", "shallow").verdict == "contrary at our scale"
+    assert vgglib.compare("made", "lone", ">", "deep").verdict == "undecided"
+
+
+def test_how_many_seeds_would_decide(runs):
+    """With as many, of the same mean and spread, the verdict is there, and with one less not."""
+    found = vgglib.compare("made", "deep", ">", "shallow")
+    enough = found.seeds_to_decide()
+    decided = [
+        stats.t.ppf(0.975, count - 1) * 1.0 / count**0.5 < 2 for count in (enough - 1, enough)
+    ]
+    assert decided == [False, True]
+    runs(deep=(81, 79), shallow=(80, 80))
+    assert vgglib.compare("made", "deep", ">", "shallow").seeds_to_decide() is None
+
+
+def test_several_comparisons_hold_together_or_not(runs):
+    runs(best=(83, 83.1, 83), middle=(82, 82.2, 82.1), worst=(80, 80.1, 80), noisy=(70, 95, 81))
+    compare = vgglib.compare
+    holds = compare("made", "best", ">", "middle"), compare("made", "middle", ">", "worst")
+    contrary, undecided = (
+        compare("made", "worst", ">", "best"),
+        compare("made", "noisy", ">", "best"),
+    )
+    assert claims.decided(holds) == "holds at our scale"
+    assert claims.decided([*holds, undecided]) == "undecided"
+    assert claims.decided([*holds, undecided, contrary]) == "contrary at our scale"
+
+
+def test_a_verdict_that_its_record_does_not_give_is_refused(tmp_path, runs):
+    cell = 'print(vgglib.compare("made", "deep", ">", "shallow"))', ["claim-2-1"]
+    right = "**Verdict 2.1: undecided (recorded).**"
+    (claim,) = claims.chapter_claims(written(tmp_path, CLAIM, cell, right))
+    assert claim.shown == "recorded; +2.0 points (−0.5 to +4.5, 3 seeds; 4 would decide)"
+    wrong = right.replace("undecided", "holds at our scale")
+    with refuses(ValueError, got=("2.1", "'holds at our scale'"), accepts="'undecided'"):
+        claims.chapter_claims(written(tmp_path, CLAIM, cell, wrong))
+
+
+def test_what_is_compared_has_been_run_or_is_wanted():
+    """A misspelt label would be "not run" for ever."""
+    wanted = {(plan.name, job.label) for plan in record.plans() for job in plan.jobs}
+    for path in FOLDERS[0].glob("*.json"):
+        runs = vgglib.recorded(path.stem)["runs"]
+        wanted |= {(path.stem, one["label"]) for one in runs}
+    for path in claims.chapters():
+        for cell in nbformat.read(path, as_version=4).cells:
+            for (name, first, _, second), _ in claims.compared(cell):
+                assert {(name, first), (name, second)} <= wanted

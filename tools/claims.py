@@ -4,18 +4,24 @@
 
 A claim of chapter 2 consists of three marks, in this order:
 
-1. in a Markdown cell, the line      > **Claim 2.3** (§2.3): what is claimed, in our words
+1. in a Markdown cell, the line      > **Claim 2.3** (§2.3): what is claimed
 2. the code cell that checks it, tagged ``claim-2-3``
-3. in a later Markdown cell, a line  **Verdict 2.3: reproduced.** what we saw
+3. in a later Markdown cell, a line  **Verdict 2.3: holds (exact).** what we saw
 
-The verdict is one of ``VERDICTS``; all but plain "reproduced" say more in parentheses. Where the
-cell settles an error that is met in many places, a line after it says so:
+The verdict is one of ``vgglib.evidence.VERDICTS``; in parentheses follow the kind of evidence, one
+of ``EVIDENCE``, and after a semicolon what limits it, which only "holds" can do without.
+
+Where recorded runs decide, the cell calls ``vgglib.compare`` with literal arguments; the verdict
+is what all its comparisons together give (``decided``).
+
+Where the cell settles an error that is met in many places, a line after it says so:
 
     **Widespread error 2.3** (where it is met): what is said. **Instead:** what is so.
 
 They become the tables of book/claims.md, and the totals by verdict of book/index.md.
 """
 
+import ast
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -25,18 +31,30 @@ from pathlib import Path
 import nbformat
 import tables
 
+import vgglib
+from vgglib.evidence import VERDICTS
+
 ROOT = Path(__file__).resolve().parent.parent
 LEDGER = ROOT / "book" / "claims.md"
 LANDING = ROOT / "book" / "index.md"
-VERDICTS = (
-    "reproduced at reduced scale",
-    "reproduced",
-    "recorded run",
-    "not reproduced",
-)
+#: Shown by reasoning or counting; measured in the cell; in recorded runs of ours; by others.
+EVIDENCE = ("exact", "live", "recorded", "cited")
+#: How the ledger draws a verdict (badges of sphinx-design).
+BADGES = {
+    "holds": "success",
+    "holds at our scale": "success-line",
+    "refuted": "danger",
+    "contrary at our scale": "danger-line",
+    "undecided": "warning-line",
+    "not run": "secondary-line",
+}
+#: How a source is written that is the paper itself.
+PAPER = re.compile(r"§|Table \d|App\.")
 CLAIM = re.compile(r"^> \*\*Claim (\d+\.\d+)\*\* \((.+?)\): (.+)$", re.MULTILINE)
 VERDICT = re.compile(
-    rf"^\*\*Verdict (\d+\.\d+): ({'|'.join(VERDICTS)})(?: \((.+)\))?\.\*\*", re.MULTILINE
+    rf"^\*\*Verdict (\d+\.\d+): ({'|'.join(sorted(VERDICTS, reverse=True))}) "
+    rf"\(({'|'.join(EVIDENCE)})(?:; (.+))?\)\.\*\*",
+    re.MULTILINE,
 )
 ERROR = re.compile(
     r"^\*\*Widespread error (\d+\.\d+)\*\* \((.+?)\): (.+?) \*\*Instead:\*\* (.+)$", re.MULTILINE
@@ -52,13 +70,55 @@ class Claim:
     words: str
     source: str
     verdict: str
-    detail: str  # what the verdict says in parentheses
+    evidence: str  # its kind
+    detail: str  # what limits it
+    comparisons: tuple[vgglib.evidence.Comparison, ...]  # that decide it
     error: tuple[str, str, str] | None  # where it is met, what is said, what is so instead
 
     @property
-    def judged(self):
-        """The verdict as the ledger prints it."""
-        return f"{self.verdict} ({self.detail})" if self.detail else self.verdict
+    def of_the_paper(self):
+        return bool(PAPER.match(self.source))
+
+    @property
+    def shown(self):
+        """The evidence as the ledger prints it."""
+        return "; ".join(
+            [self.evidence, *map(_figures, self.comparisons), *filter(None, [self.detail])]
+        )
+
+
+def decided(comparisons):
+    """The verdict on a claim that is several comparisons: all have to hold."""
+    found = {comparison.verdict for comparison in comparisons}
+    order = ("not run", "contrary at our scale", "undecided", "holds at our scale")
+    return next(verdict for verdict in order if verdict in found)
+
+
+def _figures(found):
+    """A comparison in a few figures."""
+    count = len(found.values)
+    if count < 2:
+        return "one seed" if count else "no run"
+    low, high = found.interval
+    text = f"{found.mean:+.1f} points ({low:+.1f} to {high:+.1f}, {count} seeds".replace("-", "−")
+    if found.verdict == "undecided":
+        text += f"; {found.seeds_to_decide() or 'over a thousand'} would decide"
+    return text + ")"
+
+
+def compared(cell):
+    """The arguments of each call of ``vgglib.compare`` in a cell: all literal."""
+    found = []
+    for node in ast.walk(ast.parse(cell.source)) if "vgglib.compare(" in cell.source else ():
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "vgglib.compare":
+            named = {word.arg: ast.literal_eval(word.value) for word in node.keywords}
+            found.append(([ast.literal_eval(value) for value in node.args], named))
+    return found
+
+
+def chapters():
+    """The paths of all chapters, in order."""
+    return sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 
 
 def chapter_claims(path):
@@ -70,11 +130,12 @@ def chapter_claims(path):
         A mark that cannot be read, a claim without its cell or verdict, or an error without one.
     """
     cells = nbformat.read(path, as_version=4).cells
-    claims, verdicts, errors, checked = [], {}, {}, []
+    claims, verdicts, errors, checked = [], {}, {}, {}
     for cell in cells:
         if cell.cell_type == "code":
-            tags = cell.metadata.get("tags", [])
-            checked += [tag[6:].replace("-", ".") for tag in tags if tag.startswith("claim-")]
+            for tag in cell.metadata.get("tags", []):
+                if tag.startswith("claim-"):
+                    checked.setdefault(tag[6:].replace("-", "."), []).append(cell)
             continue
         found = [mark.findall(cell.source) for mark in (CLAIM, VERDICT, ERROR)]
         if sum(map(len, found)) != len(MARK.findall(cell.source)):
@@ -89,12 +150,22 @@ def chapter_claims(path):
         for number, *_ in found[1] + found[2]:
             if number not in checked:
                 raise ValueError(f"{path.name}: verdict or error {number} stands before its cell")
-        for number, verdict, more in found[1]:
-            if (verdict == "reproduced") == bool(more):
+        for number, verdict, evidence, detail in found[1]:
+            given = compared(checked[number][0])
+            comparisons = tuple(vgglib.compare(*labels, **named) for labels, named in given)
+            if verdict != "holds" and not (detail or comparisons):
+                raise ValueError(f"{path.name}: verdict {number} does not say what limits it")
+            if comparisons and verdict != decided(comparisons):
                 raise ValueError(
-                    f"{path.name}: verdict {number} lacks its parenthesis or needs none"
+                    f"{path.name}: verdict {number} is {verdict!r}, its comparisons give "
+                    f"{decided(comparisons)!r}:\n" + "\n".join(map(str, comparisons))
                 )
-            verdicts[number] = verdict, more
+            if bool(comparisons) != (evidence == "recorded"):
+                raise ValueError(
+                    f"{path.name}: verdict {number} is {evidence!r}, but its cell has "
+                    f"{len(comparisons)} calls of vgglib.compare; recorded evidence has them"
+                )
+            verdicts[number] = verdict, evidence, detail, comparisons
         for number, *error in found[2]:
             if number in errors:
                 raise ValueError(f"{path.name}: claim {number} settles two errors; one cell, one")
@@ -106,10 +177,11 @@ def chapter_claims(path):
         raise ValueError(
             f"{path.name}: claims are numbered {numbers}, not {chapter}.1, {chapter}.2 …"
         )
-    if Counter(checked) != Counter(numbers) or sorted(verdicts) != sorted(numbers):
+    tagged = [number for number, cells in checked.items() for _ in cells]
+    if Counter(tagged) != Counter(numbers) or sorted(verdicts) != sorted(numbers):
         raise ValueError(
             f"{path.name}: each claim needs one tagged cell and one verdict, but there are claims "
-            f"{numbers}, cells tagged for {checked}, verdicts on {list(verdicts)}"
+            f"{numbers}, cells tagged for {tagged}, verdicts on {list(verdicts)}"
         )
     return [
         Claim(number, words, source, *verdicts[number], errors.get(number))
@@ -120,8 +192,7 @@ def chapter_claims(path):
 @cache
 def all_claims():
     """``(chapter's path, claim)`` of every chapter, in order."""
-    chapters = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
-    return [(path, claim) for path in chapters for claim in chapter_claims(path)]
+    return [(path, claim) for path in chapters() for claim in chapter_claims(path)]
 
 
 def _table(head, rows):
@@ -137,10 +208,18 @@ def _link(path, number):
 
 def ledger():
     """The table of all claims."""
-    return _table(
-        ("claim", "in our words", "source", "verdict"),
-        [(_link(p, c.number), c.words, c.source, c.judged) for p, c in all_claims()],
-    )
+    rows = [
+        (
+            _link(p, c.number),
+            c.words,
+            c.source,
+            f"{{bdg-{BADGES[c.verdict]}}}`{c.verdict}`",
+            c.shown,
+        )
+        for p, c in all_claims()
+    ]
+    table = _table(("claim", "what is claimed", "source", "verdict", "evidence"), rows)
+    return f":::{{table}}\n:class: ledger\n\n{table}\n:::"
 
 
 def errors():
@@ -151,11 +230,15 @@ def errors():
 
 
 def totals():
-    """The table of how many claims got which verdict."""
-    counts = Counter(claim.verdict for _, claim in all_claims())
-    order = ("reproduced", "reproduced at reduced scale", "recorded run", "not reproduced")
-    rows = [*((verdict, counts[verdict]) for verdict in order), ("**all**", counts.total())]
-    return _table(("verdict", "claims"), rows)
+    """The table of how many claims got which verdict, the paper's own apart from others'."""
+    claims = [claim for _, claim in all_claims()]
+    counts = [
+        Counter(claim.verdict for claim in claims if claim.of_the_paper is own)
+        for own in (True, False)
+    ]
+    rows = [(verdict, *(count[verdict] for count in counts)) for verdict in VERDICTS]
+    rows.append(("**all**", *(count.total() for count in counts)))
+    return _table(("verdict", "claims of the paper", "of notes, courses and later work"), rows)
 
 
 #: The tables of each page, by the name in the comments that enclose them.

@@ -2,18 +2,27 @@
 
     python tools/results.py
 
+Its first table says what of the queue of ``benchmarks/record.py`` is done.
 Each line ``<!-- run: NAME -->`` of the page is followed by the table of
 ``benchmarks/recorded/NAME.json``, or by "Not yet recorded" where there is no such file.
 """
 
 import re
 import statistics
+import sys
 from pathlib import Path
+
+import tables
 
 import vgglib
 
-PAGE = Path(__file__).resolve().parent.parent / "book" / "results.md"
-MEASURES = ("test_accuracy", "localisation_error")  # fractions, shown as per cent
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT / "benchmarks"))
+import record  # noqa: E402
+
+PAGE = ROOT / "book" / "results.md"
+# Fractions, shown as per cent.
+MEASURES = ("test_accuracy", "held_out_accuracy", "localisation_error")
 RUN = re.compile(r"<!-- run: ([\w-]+) -->\n.*?<!-- end of run -->", re.DOTALL)
 
 
@@ -51,20 +60,35 @@ def mean(values):
 
 
 def rates(runs):
-    """The lines of a speed table: the median over the rounds of everything that was measured."""
-    names = [key for key in runs[0] if key not in ("label", "seed")]
-    heads = [name.replace("_", " ") for name in names]
-    lines = [f"| what | {' | '.join(heads)} | rounds |", "|---" * (len(names) + 2) + "|"]
-    for label in dict.fromkeys(one["label"] for one in runs):
-        found = [one for one in runs if one["label"] == label]
-        middle = [statistics.median(one[name] for one in found) for name in names]
-        cells = " | ".join(f"{value:.3g}" for value in middle)
-        lines.append(f"| {label} | {cells} | {len(found)} |")
-    return lines
+    """The lines of speed tables: the median over the rounds of everything that was measured."""
+    kinds = {}  # what was measured → label → rounds
+    for one in runs:
+        names = tuple(key for key in one if key not in ("label", "seed"))
+        kinds.setdefault(names, {}).setdefault(one["label"], []).append(one)
+    lines = []
+    for names, labels in kinds.items():
+        heads = [name.replace("_", " ") for name in names]
+        lines += ["", f"| what | {' | '.join(heads)} | rounds |", "|---" * (len(names) + 2) + "|"]
+        for label, found in labels.items():
+            middle = [statistics.median(one[name] for one in found) for name in names]
+            cells = " | ".join(f"{value:.3g}" for value in middle)
+            lines.append(f"| {label} | {cells} | {len(found)} |")
+    return lines[1:]
+
+
+def queue():
+    """What is done of what is planned."""
+    rows = [
+        (f"`{name}`", done, planned, f"{hours:.1f}")
+        for name, done, planned, hours in record.outlook()
+    ]
+    return tables.table(("record", "runs done", "planned", "core-hours left"), rows)
 
 
 def with_tables(page):
     """The results page with its tables written anew."""
+    if "<!-- queue" in page:
+        page = tables.filled(PAGE, page, {"queue": queue})
     return RUN.sub(lambda m: f"<!-- run: {m[1]} -->\n{table(m[1])}\n<!-- end of run -->", page)
 
 

@@ -15,6 +15,7 @@ import results
 import tables
 
 import vgglib
+from vgglib.evidence import VERDICTS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "book" / "status.md"
@@ -140,13 +141,12 @@ def verdicts():
     """Claims of each chapter by verdict."""
     counts = Counter((path, claim.verdict) for path, claim in claims.all_claims())
     paths = sorted({path for path, _ in counts})
-    order = ("reproduced", "reproduced at reduced scale", "recorded run", "not reproduced")
     rows = [
-        (f"[{int(path.name[:2])}](../notebooks/{path.name})", *(counts[path, v] for v in order))
+        (f"[{int(path.name[:2])}](../notebooks/{path.name})", *(counts[path, v] for v in VERDICTS))
         for path in paths
     ]
-    whole = [sum(counts[path, v] for path in paths) for v in order]
-    return tables.table(("chapter", *order), [*rows, ("**all**", *whole)])
+    whole = [sum(counts[path, v] for path in paths) for v in VERDICTS]
+    return tables.table(("chapter", *VERDICTS), [*rows, ("**all**", *whole)])
 
 
 TABLES = {

@@ -85,7 +85,7 @@ class Comparison:
 
     @property
     def _limit(self) -> float:
-        return self.slack if self.claim == "<" else -self.slack
+        return (self.slack if self.claim == "<" else -self.slack) or 0.0  # no minus zero
 
     def seeds_to_decide(self) -> int | None:
         """How many seeds would, if mean and spread stay as they are; None: more than a thousand."""
@@ -96,21 +96,24 @@ class Comparison:
     def __str__(self) -> str:
         if not self.values:
             return f"{self.first} {self.claim} {self.second}: not run"
+        width = max(map(len, (self.first, self.second)))
         means = [statistics.mean(column) for column in zip(*self.values, strict=True)]
-        slack = f" + {self.slack:g}" * bool(self.slack)
-        text = (
-            f"{self.first}: {means[0]:.1f}\n{self.second}: {means[1]:.1f}\n"
-            f"claimed: {self.claim} 0{slack}, difference {self.mean:+.1f} points"
-        )
-        if len(self.values) < 2:
-            return f"{text}, one seed: undecided"
-        low, high = self.interval
-        text += f", 95 % interval {low:+.1f} to {high:+.1f}, {len(self.values)} seeds"
-        if self.verdict != "undecided":
-            return f"{text}: {self.verdict}"
-        enough = self.seeds_to_decide()
-        more = f"{enough} seeds" if enough else f"more than {_MOST_SEEDS:,} seeds"
-        return f"{text}: undecided ({more} would decide a difference of this size)"
+        lines = [
+            f"{label:{width}s} {mean:5.1f}"
+            for label, mean in zip((self.first, self.second), means, strict=True)
+        ]
+        text = f"difference {self.mean:+.1f} points"
+        if len(self.values) > 1:
+            low, high = self.interval
+            text += f", 95 % interval {low:+.1f} to {high:+.1f}, {len(self.values)} seeds"
+        else:
+            text += ", one seed"
+        lines.append(f"{text}; claimed {self.claim} {self._limit:g}: {self.verdict}")
+        if self.verdict == "undecided" and len(self.values) > 1:
+            enough = self.seeds_to_decide()
+            more = f"{enough} seeds" if enough else f"more than {_MOST_SEEDS:,} seeds"
+            lines.append(f"{more} would decide a difference of this size")
+        return "\n".join(lines)
 
 
 def _half(differences: list[float], count: int) -> float:

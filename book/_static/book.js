@@ -21,6 +21,27 @@ function label() {
 label();
 new ResizeObserver(label).observe(document.querySelector(".bd-article") ?? document.body);
 
+// The claims ledger shows the verdicts that are ticked.
+const ledger = document.querySelector("table.ledger");
+if (ledger) {
+  const rows = [...ledger.tBodies[0].rows];
+  const verdict = (row) => row.cells[3].textContent.trim();
+  const filter = document.createElement("fieldset");
+  filter.className = "ledger-filter";
+  filter.innerHTML = "<legend>Show</legend>";
+  for (const word of new Set(rows.map(verdict))) {
+    const box = Object.assign(document.createElement("input"), { type: "checkbox", checked: true });
+    const count = rows.filter((row) => verdict(row) === word).length;
+    const choice = document.createElement("label");
+    choice.append(box, ` ${word} (${count})`);
+    filter.append(choice);
+    box.addEventListener("change", () => {
+      for (const row of rows) if (verdict(row) === word) row.hidden = !box.checked;
+    });
+  }
+  (ledger.closest(".pst-scrollable-table-container") ?? ledger).before(filter);
+}
+
 // Paper is white: a page is printed in the light theme, whatever is on the screen.
 const root = document.documentElement;
 let theme;
