@@ -62,6 +62,7 @@ def without_first_pool(config):
     return Config(f"{config.name}, 4 pools", (first + second, *rest))
 
 
+@functools.cache
 def nets():
     """All nets, by the comparison that they belong to."""
     wide = min(

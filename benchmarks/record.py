@@ -40,7 +40,15 @@ from vgglib.precision import has_bf16
 FOLDER = Path(__file__).parent / "recorded"
 RUNS = Path(__file__).resolve().parent.parent / "runs" / "records"
 #: The modules of the queue; ``plans()`` of each says which runs it wants.
-QUEUED = ("localisation", "testing", "generalisation", "ablation", "depth_converged", "from_a")
+QUEUED = (
+    "localisation",
+    "testing",
+    "generalisation",
+    "ablation",
+    "depth_converged",
+    "from_a",
+    "caltech",
+)
 #: Floating-point operations a second of one core in fp32, to guess how long a run will take.
 RATE = 30e9
 
@@ -326,7 +334,10 @@ def main() -> None:
         return
     torch.set_num_threads(chosen.threads)
     commit()
-    work(chosen.only)
+    try:
+        work(chosen.only)
+    except vgglib.Interrupted as stopped:
+        raise SystemExit(str(stopped)) from None
 
 
 if __name__ == "__main__":

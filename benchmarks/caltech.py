@@ -1,0 +1,123 @@
+"""The paper's own test of its features: Caltech-101, as in Table 11 (chapter 8).
+
+The convolutions of net D, the paper's, fixed; each whole picture at Q = 256, 384 and 512, and its
+mirror image; the maps of the last block averaged over all places, the scales one by one, averaged
+and stacked; L2-normalised; a linear SVM. Three random splits of 30 training pictures a class and at
+most 50 test pictures, the mean of the classes' accuracies. The paper has one thing more: it takes
+the fully connected layers' 4,096 values, and the weights of those layers are not everywhere to be
+had.
+
+The pictures (Li, Andreeto, Ranzato and Perona, doi:10.22002/D1.20086, CC BY 4.0) are fetched by
+hand and laid where torchvision looks for them, ``caltech101/101_ObjectCategories/CLASS/*.jpg`` in
+vgglib's data folder. Without them the runs wait.
+
+    python benchmarks/record.py --only caltech
+"""
+
+import functools
+
+import torch
+from record import RUNS, Job, Plan
+from torch import nn
+
+import vgglib
+from vgglib import pictures, transfer
+from vgglib.data.sources import cache
+
+TRAIN, TEST, SCALES, LAYER, SPLITS = 30, 50, (256, 384, 512), "pool5", 3
+CLASSES, PICTURES = 101, 7_000  # about so many are in one of the splits
+
+
+def folder():
+    return cache(None) / "caltech101" / "101_ObjectCategories"
+
+
+@functools.cache
+def files():
+    """The pictures of each class, in the order of their names."""
+    found = {
+        path.name: sorted(path.glob("*.jpg"))
+        for path in sorted(folder().iterdir())
+        if path.is_dir() and path.name != "BACKGROUND_Google"
+    }
+    if len(found) != CLASSES:
+        raise SystemExit(f"{folder()} has {len(found)} classes, Caltech-101 has {CLASSES}")
+    return found
+
+
+def split(name, seed):
+    """Which pictures of a class are for training, and which for the test."""
+    order = torch.randperm(len(files()[name]), generator=torch.Generator().manual_seed(seed))
+    return order[:TRAIN].tolist(), order[TRAIN : TRAIN + TEST].tolist()
+
+
+@functools.cache
+def net():
+    made = vgglib.vgg("D", weights="IMAGENET1K_FEATURES", init=None)
+    made.classifier = nn.Sequential()  # its place is taken by the SVM
+    return made.to(memory_format=torch.channels_last).eval()
+
+
+@functools.cache
+def described(name, scale):
+    """Descriptors of a class's pictures that are in some split, by their number; kept on disk."""
+    wanted = sorted({i for seed in range(SPLITS) for part in split(name, seed) for i in part})
+    path = RUNS / "caltech" / f"Q-{scale}" / f"{name}.pt"
+    if path.exists():
+        return torch.load(path)
+    images = [pictures.read(files()[name][i]) for i in wanted]
+    found = transfer.descriptors(
+        net(), images, scales=scale, layers=[LAYER], batch_size=4, precision="auto"
+    )
+    rows = dict(zip(wanted, found[LAYER][0], strict=True))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(rows, path.with_suffix(".partial"))
+    path.with_suffix(".partial").replace(path)
+    return rows
+
+
+def run(seed, scales, how, _):
+    """Mean class accuracy of one split."""
+    sets = {"train": ([], []), "test": ([], [])}
+    for label, name in enumerate(files()):
+        for (rows, labels), numbers in zip(sets.values(), split(name, seed), strict=True):
+            rows += [torch.stack([described(name, q)[i] for q in scales]) for i in numbers]
+            labels += [label] * len(numbers)
+    train, test = (
+        (transfer.aggregate(torch.stack(rows, 1), how), torch.tensor(labels))
+        for rows, labels in sets.values()
+    )
+    machine = transfer.linear_classifier(*train, seed=seed)
+    right = torch.from_numpy(machine.predict(test[0].numpy())) == test[1]
+    by_class = [right[test[1] == label].double().mean().item() for label in range(CLASSES)]
+    return {"test_accuracy": sum(by_class) / CLASSES, "test_pictures": len(test[1])}
+
+
+def plans():
+    def minutes(scales):
+        sides = 1.5 * sum(q * q for q in scales) / 224**2  # pictures are half as long again as high
+        return Job.guess(2 * 2 * 15.4e9 * sides * PICTURES / SPLITS)
+
+    runs = {f"Q = {q}": ((q,), "average") for q in SCALES}
+    runs["three scales, averaged"] = SCALES, "average"
+    runs["three scales, stacked"] = SCALES, "stack"
+    jobs = [
+        Job(
+            label,
+            seed,
+            functools.partial(run, seed, scales, how),
+            f"caltech: {label}",
+            minutes(scales) if len(scales) == 1 else 1 + minutes(scales),
+            lambda: folder().is_dir(),
+        )
+        for label, (scales, how) in runs.items()
+        for seed in range(SPLITS)
+    ]
+    settings = {
+        "net": "D, convolutions of the paper",
+        "layer": LAYER,
+        "training pictures a class": TRAIN,
+        "test pictures a class, at most": TEST,
+        "data": "Caltech-101",
+    }
+    return [Plan("caltech", settings, jobs)]
