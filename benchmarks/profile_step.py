@@ -14,6 +14,7 @@ from collections import defaultdict
 import torch
 from record import arguments, record
 from throughput import alternately, fastest_product, named, vgglib_step
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from vgglib.devices import Place
@@ -59,6 +60,8 @@ def measure(place):
         place.synchronise()
     seconds, operations = defaultdict(float), defaultdict(float)
     for event in watch.key_averages(group_by_input_shape=True):
+        if event.device_type != DeviceType.CPU:  # a kernel, whose time its operation has already
+            continue
         part, work = part_of(event.key, event.input_shapes)
         own = event.self_device_time_total if place.device.type == "cuda" else 0
         own = own or (event.self_cpu_time_total if place.device.type == "cpu" else 0)

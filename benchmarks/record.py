@@ -306,11 +306,10 @@ def record(
 
     For what is timed: on one machine, one job after the other.
     """
-    jobs = [Job(label, seed, lambda _, job=job: job()) for label, seed, job in jobs]
-    plan = Plan(name, settings, jobs, timed=True)
-    for job in plan.missing():
-        if not only or only in job.label:
-            plan.make(job)
+    plan = Plan(name, settings, (), timed=True)
+    for label, seed, job in jobs:  # one by one: a generator may make them as they end
+        if (label, seed) not in plan.done() and (not only or only in label):
+            plan.make(Job(label, seed, lambda _, job=job: job()))
 
 
 def columns(history) -> dict[str, list[float]]:

@@ -31,6 +31,7 @@ class Goal:
     recipe: Recipe
     accuracy: float
     seconds: float | None = None
+    init: str = "he"
 
 
 def quick(**changes):
@@ -57,7 +58,13 @@ GOALS = {
     },
     "cuda": {
         "VGG-16 with batch norm: 94 % in 60 s": Goal(
-            "D", True, quick(epochs=20, batch_size=512, lr=0.2), 0.94, 60
+            "D",
+            True,
+            quick(epochs=60, batch_size=512, lr=0.1, weight_decay=2e-3),
+            0.94,
+            60,
+            # Its hidden FC layers have no batch norm, and from He's weights they die at this rate.
+            init="xavier",
         ),
         "VGG-16 as in the paper: 92.5 %": Goal(
             "D", False, quick(epochs=60, batch_size=128, lr=0.02, dropout=0.5), 0.925
@@ -116,7 +123,7 @@ def one(goal, seed):
         stages = tuple(tuple(Conv(channels) for channels in stage) for stage in net)
         net = Config("small", stages, hidden=())
     torch.manual_seed(seed)
-    net = vgglib.vgg(net, num_classes=10, image_size=32, batch_norm=goal.batch_norm, init="he")
+    net = vgglib.vgg(net, num_classes=10, image_size=32, batch_norm=goal.batch_norm, init=goal.init)
     recipe = goal.recipe.changed(seed=seed)
     vgglib.train(net, data, recipe, progress=False)
     normalisation = recipe.normalisation(data)

@@ -422,3 +422,13 @@ def test_a_quantised_net_is_near(net, images):
     expected = net(OWN(images))
     error = (small(OWN(images)) - expected).abs().max()
     assert error < 0.1 * expected.std() * 10
+
+
+@pytest.mark.parametrize("std", [None, (50.0, 60.0, 70.0)])
+def test_kept_on_a_device_they_do_the_same_and_copy_nothing(std):
+    """A number that has to be copied with each batch makes a GPU wait for the CPU."""
+    pixels = vgglib.Pixels((1.0, 2.0, 3.0), std)
+    images = torch.randint(0, 256, (2, 3, 4, 4), dtype=torch.uint8)
+    torch.testing.assert_close(pixels.on(torch.device("cpu"))(images), pixels(images))
+    away = pixels.on(torch.device("meta"))  # a real number could not be copied from here
+    assert away(images.to("meta")).device.type == "meta"

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 
 import profile_step
 import pytest
@@ -88,6 +90,19 @@ def test_a_run_nobody_made_is_called_not_yet_recorded():
     page = "<!-- run: never-recorded -->\nold\n<!-- end of run -->"
     assert "*Not yet recorded.*" in results.with_tables(page)
     assert "old" not in results.with_tables(page)
+
+
+@pytest.mark.slow
+def test_the_depth_line_for_a_gpu_can_be_tried_without_one():
+    """One run of it, its net and its images small, in a process of its own as on a GPU."""
+    command = [sys.executable, str(FOLDERS[0].parent / "gpu_depth.py"), "--tiny", "--epochs", "15"]
+    done = subprocess.run(
+        [*command, "--one", "A + batch norm", "0"], capture_output=True, text=True, check=True
+    )
+    outcome = json.loads(done.stdout.splitlines()[-1])
+    assert outcome["history"]["epoch"] == list(range(1, 16))
+    rates = outcome["history"]["lr"]
+    assert rates[0] / rates[-1] == pytest.approx(1000) and not outcome["stopped"].count("finite")
 
 
 # The queue ------------------------------------------------------------------------------------

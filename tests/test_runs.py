@@ -734,8 +734,10 @@ def test_out_of_memory_names_the_batch_that_fits(data):
     net.features.insert(0, SmallMemory(13))
     with refuses(
         torch.cuda.OutOfMemoryError, got=50, accepts=12, remedy=("accumulate=5", "--accumulate 5")
-    ):
+    ) as error:
         fit(data, net)
+    # torch's own error would keep all that the failed pass has reserved, for whoever catches this.
+    assert error.value.__cause__ is error.value.__context__ is None
 
 
 def test_accumulated_parts_make_the_step_of_the_whole_batch(data, tmp_path):
@@ -974,6 +976,24 @@ def test_each_image_has_its_own_draw(data):
 
 
 # ---- several processes
+
+
+@pytest.mark.parametrize("gpus", [0, 1, 2])
+def test_all_processes_of_a_machine_talk_by_the_same_means(gpus, monkeypatch):
+    """NCCL where each of them has a GPU; with one GPU too few, all take gloo."""
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda number: None)
+    monkeypatch.setattr(torch.distributed, "init_process_group", chosen.append)
+    monkeypatch.setattr(torch.distributed, "barrier", lambda: None)
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: None)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    for rank in ("0", "1"):
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        with vgglib.processes():
+            pass
+    assert chosen == ["nccl" if gpus == 2 else "gloo"] * 2
+
 
 # Dropout off: each process drops its own units.
 PLAIN = ("momentum=0", "weight_decay=0", "dropout=0", "schedule=constant", "lr=1")

@@ -29,7 +29,9 @@ IMAGENET_RGB_PCA = (
 )
 
 
-def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float] | None = None) -> Tensor:
+def normalise(
+    images: Tensor, mean: Sequence[float] | Tensor, std: Sequence[float] | Tensor | None = None
+) -> Tensor:
     """Subtract the mean colour, the paper's only preprocessing (§2.1), and optionally divide.
 
     Parameters

@@ -149,8 +149,8 @@ def processes() -> Iterator[None]:
     if "LOCAL_RANK" not in os.environ or dist.is_initialized():
         yield
         return
-    local = int(os.environ["LOCAL_RANK"])
-    enough = torch.cuda.device_count() > local
+    local, here = int(os.environ["LOCAL_RANK"]), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    enough = torch.cuda.device_count() >= max(here, local + 1)  # the same answer in all processes
     if enough:
         torch.cuda.set_device(local)
     dist.init_process_group("nccl" if enough else "gloo")

@@ -7,11 +7,13 @@ torchvision's nets overlook it, in checkpoints, and in what :func:`vgglib.save_w
 
 from __future__ import annotations
 
+import functools
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from . import checks
@@ -61,6 +63,12 @@ class Pixels:
     def __call__(self, images: Tensor) -> Tensor:
         """Pixels of 0–255, (..., C, H, W), as the net takes them."""
         return normalise(images, self.mean, self.std)
+
+    def on(self, device: torch.device) -> Callable[[Tensor], Tensor]:
+        """The same, its numbers kept on a device: copied with each batch, they make a GPU wait."""
+        mean = torch.tensor(self.mean, device=device)
+        std = None if self.std is None else torch.tensor(self.std, device=device)
+        return functools.partial(normalise, mean=mean, std=std)
 
     def to_json(self, classes: Sequence[str] | None = None) -> str:
         """All that a reader of the weights needs to know, other programs included."""

@@ -127,9 +127,10 @@ def _batches(
     split, size, pixels: Pixels, batch_size, workers, device
 ) -> Iterator[tuple[Tensor, Tensor]]:
     if isinstance(split, ImageSet):
+        normalised = pixels.on(device)
         for start in range(0, len(split), batch_size):
             part = split[start : start + batch_size]
-            yield pixels(part.images.to(device)), part.labels.to(device)
+            yield normalised(part.images.to(device)), part.labels.to(device)
     else:
         crop = centre_crop(round(size * 256 / 224), size, mean=pixels.mean, std=pixels.std)
         loader = DataLoader(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import signal
 import sys
 import warnings
@@ -219,6 +220,8 @@ def main(arguments: list[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     options = parser().parse_args(arguments)
+    if options.deterministic:  # read by cuBLAS once, at its first product
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     place = Place(torch.device("cpu"))  # until the devices are known
     # Errors leave by the outer way: a process that fails alone must not wait for the others.
     try:

@@ -141,6 +141,7 @@ class Batches(ABC):
         if len(split) == 0:
             raise ValueError("there are no training images")
         self.pixels, self.transform, self.whole = pixels, transform, whole
+        self.normalise = pixels.on(place.device)
         self.count, self.recipe, self.place = len(split), recipe, place
         self.batch = min(recipe.batch_size, self.count)
         if self.batch % place.world:
@@ -181,7 +182,7 @@ class Batches(ABC):
             centres = torch.rand(2, len(images) * self.place.world, generator=draws)[:, self.mine]
             mean = torch.tensor(self.pixels.mean)
             images = cutout(images, self.recipe.cutout, mean, centres=centres[:, : len(images)])
-        return self.pixels(images), labels
+        return self.normalise(images), labels
 
     @abstractmethod
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
@@ -220,9 +221,10 @@ class DeviceBatches(Batches):
         self.size = size_of(model, split)
         self.images, self.labels = split.images.to(place.device), split.labels.to(place.device)
         self.scale = recipe.scale_for(self.size)
-        self.shift = (
-            ColourShift(*rgb_pca(split.images[:10_000].cpu())) if recipe.colour_shift else None
-        )
+        self.shift = None
+        if recipe.colour_shift:
+            axes = rgb_pca(split.images[:10_000].cpu())
+            self.shift = ColourShift(*axes).to(place.device)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         order = [part.to(self.place.device) for part in self.order(epoch)]

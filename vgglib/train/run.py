@@ -382,7 +382,8 @@ class Run:
                 if self.stopped:
                     return
             begin = time.perf_counter()
-        self.gone_wrong(weights=True)
+        self.gone_wrong(weights=True)  # waits for the GPU, which may have some steps before it
+        self.seconds += time.perf_counter() - begin
 
     def one_step(self, images: Tensor, targets: Tensor) -> None:
         """One update of the weights, its gradients made in ``accumulate`` parts."""
@@ -404,8 +405,11 @@ class Run:
                     self.scaler.scale(loss / len(parts)).backward()
                 loss_sum += loss.detach() * len(wanted)
                 self.sums[1] += hits(scores, wanted)
-        except torch.cuda.OutOfMemoryError as error:
-            raise torch.cuda.OutOfMemoryError(self.too_large(images, targets, share)) from error
+            too_many = False
+        except torch.cuda.OutOfMemoryError:
+            too_many = True
+        if too_many:  # out here: the error holds on to all that the failed pass has reserved
+            raise torch.cuda.OutOfMemoryError(self.too_large(images, targets, share))
         if self.recipe.clip is not None:
             self.scaler.unscale_(self.optimiser)
             nn.utils.clip_grad_norm_(self.weights, self.recipe.clip)
@@ -424,8 +428,9 @@ class Run:
     def loss(self, net: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Mean loss of a batch, and what the net puts out."""
         images = images.contiguous(memory_format=self.layout)
-        # What torch.compile has translated keeps its own convolutions.
-        products = contextlib.nullcontext() if self.compiled else small_maps_as_products(self.model)
+        # For CPUs; and what torch.compile has translated keeps its own convolutions.
+        wanted = self.place.device.type == "cpu" and not self.compiled
+        products = small_maps_as_products(self.model) if wanted else contextlib.nullcontext()
         with autocast(self.place.device, self.precision), products:
             scores = net(images)
         return self.criterion(scores.float(), targets), scores
