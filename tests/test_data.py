@@ -258,6 +258,15 @@ def test_hidden_files_and_folders_are_no_pictures_and_no_classes(tmp_path):
     assert len(loaded.train) + len(loaded.test) == 20
 
 
+@pytest.mark.parametrize("ending", ["jfif", "gif", "GIF", "webp", "tiff"])
+def test_pictures_of_other_formats_are_not_left_out(tmp_path, ending):
+    root = own_photos(tmp_path, cat=(200, 100, 0), dog=(100, 0, 50))
+    kind = {"jfif": "JPEG"}.get(ending)
+    Image.new("RGB", (40, 40), (10, 20, 30)).save(root / f"cat/one more.{ending}", format=kind)
+    loaded = data.folder(root)
+    assert len(loaded.train) + len(loaded.test) == 21
+
+
 def test_a_limit_takes_from_all_classes(tmp_path, images):
     image_folder(tmp_path, ("train", "val"), ("a", "b", "c"), count=6)
     loaded = data.load("imagenet", root=tmp_path)

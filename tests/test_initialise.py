@@ -8,6 +8,7 @@ import torchvision
 from refusing import refuses
 from torch import nn
 
+import vgglib
 from vgglib import CONFIGS, Config, Conv, initialise, pre_initialise, signal, vgg
 
 SMALL = {"width": 1 / 16, "image_size": 32, "num_classes": 10}
@@ -133,6 +134,16 @@ def test_pre_initialise_copies_four_convs_by_stage_and_the_classifier(deep, shal
     assert same(given, shallow.state_dict())
     nn.init.zeros_(deep.features[0].weight)  # the two nets share no memory
     assert same(given, shallow.state_dict())
+
+
+def test_pre_initialise_hands_on_how_images_are_normalised():
+    deep, shallow = (vgglib.vgg(name, num_classes=2, width=0.125, image_size=32) for name in "DA")
+    shallow.pixels, shallow.classes = vgglib.Pixels((1, 2, 3)), ("cat", "dog")
+    vgglib.pre_initialise(deep, shallow)
+    assert (deep.pixels, deep.classes) == (shallow.pixels, ("cat", "dog"))
+    own = deep.pixels = vgglib.Pixels((4, 5, 6))
+    vgglib.pre_initialise(deep, shallow)
+    assert deep.pixels is own
 
 
 def test_by_position_the_second_conv_would_not_fit():

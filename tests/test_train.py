@@ -659,3 +659,9 @@ def test_photos_are_read_by_workers_and_normalised():
     for images, labels in source.epoch(1):
         assert labels.shape == (2,) and images.shape == (2, 3, 16, 16)
         assert (images == torch.tensor([1.0, 2.0, 0.0])[:, None, None]).all()
+
+
+def test_a_cycle_of_one_step_is_refused(data):
+    """It would end before it rose, at a rate of nearly zero."""
+    with refuses(ValueError, got=1, accepts="2 steps", remedy=("epochs", "batch_size", "constant")):
+        fit(data, tiny(), epochs=1, batch_size=len(data.train), schedule="one-cycle")

@@ -14,7 +14,8 @@ def pre_initialise(deep: VGG, shallow: VGG) -> list[tuple[str, str]]:
     ``shallow``; its other layers keep theirs. "First four" can not be read as "the first four of
     each": the second convolution of D has 64 input channels, A's has 64 in and 128 out. The
     convolutions are matched by stage and place within the stage, which fits B, D and E:
-    A's conv1_1, conv2_1, conv3_1, conv3_2 go to the layers of the same names.
+    A's conv1_1, conv2_1, conv3_1, conv3_2 go to the layers of the same names. ``pixels`` and
+    ``classes`` go along where ``deep`` does not know its own.
 
     Parameters
     ----------
@@ -72,4 +73,5 @@ def pre_initialise(deep: VGG, shallow: VGG) -> list[tuple[str, str]]:
     with torch.no_grad():
         for origin, place in pairs:
             deep.get_submodule(place).load_state_dict(shallow.get_submodule(origin).state_dict())
+    deep.pixels, deep.classes = deep.pixels or shallow.pixels, deep.classes or shallow.classes
     return pairs

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from torch.utils.data import Subset
 from torchvision import datasets
-from torchvision.datasets.folder import is_image_file
+from torchvision.datasets.folder import IMG_EXTENSIONS, has_file_allowed_extension
 
 from .. import pictures
 from ..checks import channels, real
@@ -38,6 +38,14 @@ for row in csv.DictReader(open("LOC_val_solution.csv")):
 """
 
 
+#: Endings of pictures: torchvision's, and two more that PIL reads.
+ENDINGS = (*IMG_EXTENSIONS, ".gif", ".jfif")
+
+
+def _is_picture(name: str) -> bool:
+    return has_file_allowed_extension(name, ENDINGS)
+
+
 class ClassFolders(datasets.ImageFolder):
     """torchvision's ``ImageFolder`` without hidden files and folders, every picture in RGB.
 
@@ -53,7 +61,7 @@ class ClassFolders(datasets.ImageFolder):
         super().__init__(
             root,
             loader=pictures.read,
-            is_valid_file=lambda path: is_image_file(path) and f"{os.sep}." not in path[start:],
+            is_valid_file=lambda path: _is_picture(path) and f"{os.sep}." not in path[start:],
             allow_empty=True,
         )
         empty = sorted(set(self.classes) - {self.classes[label] for label in self.targets})
@@ -68,7 +76,7 @@ class ClassFolders(datasets.ImageFolder):
         entries = [entry for entry in os.scandir(directory) if not entry.name.startswith(".")]
         classes = sorted(entry.name for entry in entries if entry.is_dir())
         if not classes:
-            loose = sum(is_image_file(entry.name) for entry in entries)
+            loose = sum(_is_picture(entry.name) for entry in entries)
             raise FileNotFoundError(
                 f"{directory} holds {loose} pictures and no folders of classes; a picture has to "
                 f"lie in {directory}/<class>/. "

@@ -41,6 +41,11 @@ def scheduler_of(optimiser: torch.optim.Optimizer, recipe: Recipe, steps: int):
             eps=0,  # torch's default leaves out drops of less than 1e-8
         )
     if recipe.schedule == "one-cycle":
+        if recipe.epochs * steps < 2:
+            raise ValueError(
+                "the schedule one-cycle rises and falls and needs 2 steps at least; these images "
+                "make 1: take more epochs, a smaller batch_size, or schedule='constant'"
+            )
         return lr_scheduler.OneCycleLR(
             optimiser,
             [group["lr"] for group in optimiser.param_groups],
