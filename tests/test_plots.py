@@ -235,6 +235,11 @@ def test_a_cut_axis_gets_points_instead_of_bars():
     assert [one.get_ydata()[0] for one in points] == pytest.approx([0.55, 0.8])
 
 
+def test_a_value_that_would_not_be_seen_is_an_error():
+    with refuses(ValueError, got=(1, "limits=(0.4, 0.8)"), accepts=(0.3, 0.7)):
+        plots.bars({"a": [0.3, 0.5], "b": {"c": 0.7}}, y_label="", limits=(0.4, 0.8))
+
+
 def test_grouped_bars_share_the_colour_of_their_series():
     fig = plots.bars(
         {"A": {"conv": 9, "fc": 124}, "E": {"fc": 124, "conv": 20}}, y_label="millions"

@@ -56,11 +56,18 @@ def bars(
     Raises
     ------
     ValueError
-        If there is nothing to draw.
+        If there is nothing to draw, or a value lies outside the limits.
     """
     if not values or not all(v if isinstance(v, Mapping) else np.size(v) for v in values.values()):
         raise ValueError("bars: nothing to draw; pass a dict of label → number or list of numbers")
     groups = {k: v if isinstance(v, Mapping) else {"": v} for k, v in values.items()}
+    drawn = np.hstack([np.ravel(value) for group in groups.values() for value in group.values()])
+    outside = 0 if limits is None else int(((drawn < limits[0]) | (drawn > limits[1])).sum())
+    if outside:
+        raise ValueError(
+            f"bars: {outside} of {drawn.size} values lie outside limits={limits}; they go from "
+            f"{drawn.min():.3g} to {drawn.max():.3g}"
+        )
     series = list(dict.fromkeys(name for group in groups.values() for name in group))
     cut = log or (limits is not None and limits[0] > 0)
     wide = 0.8 / len(series)
