@@ -1,6 +1,7 @@
 """The claims ledger: marks are read whole or refused, and the book's tables are what they say."""
 
 import json
+import math
 import re
 from collections import Counter
 
@@ -209,6 +210,28 @@ def test_how_many_seeds_would_decide(runs):
     assert decided == [False, True]
     runs(deep=(81, 79), shallow=(80, 80))
     assert vgglib.compare("made", "deep", ">", "shallow").seeds_to_decide() is None
+
+
+@pytest.mark.parametrize(
+    ("measured", "labels", "got"),
+    [
+        ({"a": math.nan}, "ab", ("'a'", "seed 0", "nan")),
+        ({"b": [0.1, 0.2]}, "ab", ("'b'", "[0.1, 0.2]")),
+        ({}, "aa", "'a'"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(tmp_path, runs, measured, labels, got):
+    made = [{"label": x, "seed": 0, "test_accuracy": measured.get(x, 0.5)} for x in "ab"]
+    (tmp_path / "made.json").write_text(json.dumps({"name": "made", "runs": made}))
+    with refuses(ValueError, got=got):
+        vgglib.compare("made", labels[0], ">", labels[1])
+
+
+def test_a_run_that_is_recorded_twice_is_refused(tmp_path, runs):
+    made = [{"label": x, "seed": 0, "test_accuracy": 0.5} for x in "aab"]
+    (tmp_path / "made.json").write_text(json.dumps({"name": "made", "runs": made}))
+    with refuses(ValueError, got=("'a'", "seed 0")):
+        vgglib.compare("made", "a", ">", "b")
 
 
 def test_several_comparisons_hold_together_or_not(runs):

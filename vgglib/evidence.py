@@ -3,8 +3,9 @@
 The rule of the course's verdicts. Runs of two settings that share a seed make a pair, and what
 counts is the mean of the paired differences with its 95 % t-interval: a claim *holds at our scale*
 if the whole interval lies on its side of zero, is *contrary at our scale* if it lies on the other,
-and is *undecided* if it holds zero. Seeds cover the start, the order of the images and the crops;
-they do not cover the choice of the test images, which all of them share.
+and is *undecided* if it holds zero. Seeds cover the start, the
+order of the images and the crops; most records share their test images between all seeds, whose
+choice is not covered then.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import math
 import statistics
 from dataclasses import dataclass
 
-from .checks import choice
+from .checks import choice, real
 from .extras import extra
 from .recorded import recorded
 
@@ -88,14 +89,17 @@ class Comparison:
         return (self.slack if self.claim == "<" else -self.slack) or 0.0  # no minus zero
 
     def seeds_to_decide(self) -> int | None:
-        """How many seeds would, if mean and spread stay as they are; None: more than a thousand."""
+        """How many seeds would, if mean and spread stay as they are; None: more than a thousand.
+
+        Of new runs as many decide about every second time, as their mean is another one.
+        """
         distance = abs(self.mean - self._limit)
         counts = range(2, _MOST_SEEDS + 1)
         return next((n for n in counts if _half(self.differences, n) < distance), None)
 
     def __str__(self) -> str:
         if not self.values:
-            return f"{self.first} {self.claim} {self.second}: not run"
+            return f"{self.first} {self.claim} {self.second}: not run with a seed in common"
         width = max(map(len, (self.first, self.second)))
         means = [statistics.mean(column) for column in zip(*self.values, strict=True)]
         lines = [
@@ -146,7 +150,7 @@ def compare(
     claim : {"<", ">"}
         That ``first`` is below, or above, ``second``.
     measure : str
-        What is compared, a fraction of the images.
+        What is compared, a fraction of the images; of an error less is better, so turn ``claim``.
     slack : float
         "Not better" needs a size below which nobody would care: with ``"<"`` and 0.5, ``first`` is
         claimed to be less than half a point above ``second``.
@@ -158,20 +162,28 @@ def compare(
     Raises
     ------
     ValueError
-        If ``claim`` is neither of the two, or runs of one of the labels lack ``measure``.
+        If ``claim`` is neither of the two, the labels are one, or a run of them lacks ``measure``,
+        has something else there than a finite number, or is recorded twice.
 
     Examples
     --------
     >>> print(vgglib.compare("depth_converged", "B + batch norm", ">", "A + batch norm"))
     """
     choice("claim", claim, ("<", ">"))
+    slack = real("slack", slack)
+    if first == second:
+        raise ValueError(f"compare takes two settings, got {first!r} twice")
     found: dict[str, dict[int, float]] = {first: {}, second: {}}
     run = recorded(record) or {"runs": []}
     for one in run["runs"]:
         if one["label"] in found:
             if measure not in one:
                 raise ValueError(f"{record} has no {measure!r}, only {sorted(one)}")
-            found[one["label"]][one["seed"]] = 100 * one[measure]
+            label, seed = one["label"], one["seed"]
+            if seed in found[label]:
+                raise ValueError(f"{record} holds {label!r} with seed {seed} twice")
+            what = f"{record}: {measure} of {label!r} with seed {seed}"
+            found[label][seed] = 100 * real(what, one[measure])
     shared = sorted(found[first].keys() & found[second].keys())
     pairs = tuple((found[first][seed], found[second][seed]) for seed in shared)
     return Comparison(first, second, claim, slack, pairs)
