@@ -212,6 +212,13 @@ def test_how_many_seeds_would_decide(runs):
     assert vgglib.compare("made", "deep", ">", "shallow").seeds_to_decide() is None
 
 
+def test_two_seeds_decide_nothing(runs):
+    """Of 200 test images two differences are often equal, and would have no spread at all."""
+    runs(deep=(50.5, 62.5), shallow=(50, 62))
+    found = vgglib.compare("made", "deep", ">", "shallow")
+    assert (found.verdict, found.seeds_to_decide()) == ("undecided", 3)
+
+
 @pytest.mark.parametrize(
     ("measured", "labels", "got"),
     [

@@ -3,7 +3,7 @@
 The rule of the course's verdicts. Runs of two settings that share a seed make a pair, and what
 counts is the mean of the paired differences with its 95 % t-interval: a claim *holds at our scale*
 if the whole interval lies on its side of zero, is *contrary at our scale* if it lies on the other,
-and is *undecided* if it holds zero. Seeds cover the start, the
+and is *undecided* if it holds zero or there are fewer than three pairs. Seeds cover the start, the
 order of the images and the crops; most records share their test images between all seeds, whose
 choice is not covered then.
 """
@@ -27,6 +27,8 @@ VERDICTS = (
     "undecided",
     "not run",
 )
+#: Two differences that happen to be equal, as two of 200 test images often are, have no spread.
+FEWEST_SEEDS = 3
 _MOST_SEEDS = 1000
 
 
@@ -73,6 +75,8 @@ class Comparison:
         """One of :data:`VERDICTS`, by the rule."""
         if not self.values:
             return "not run"
+        if len(self.values) < FEWEST_SEEDS:
+            return "undecided"
         low, high = (bound - self._limit for bound in self.interval)
         if self.claim == "<":
             low, high = -high, -low
@@ -94,7 +98,7 @@ class Comparison:
         Of new runs as many decide about every second time, as their mean is another one.
         """
         distance = abs(self.mean - self._limit)
-        counts = range(2, _MOST_SEEDS + 1)
+        counts = range(FEWEST_SEEDS, _MOST_SEEDS + 1)
         return next((n for n in counts if _half(self.differences, n) < distance), None)
 
     def __str__(self) -> str:
