@@ -130,6 +130,13 @@ def test_an_error_is_read(tmp_path):
         ),
         ((CLAIM, CELL, "**Verdict 2.1: undecided (recorded; three seeds).**"), "0 calls"),
         ((CLAIM.replace(" (§2.3)", ""), CELL, VERDICT), CLAIM.replace(" (§2.3)", "")),
+        ((CELL, CLAIM, VERDICT), "claim-2-1"),
+        ((CELL, VERDICT, CLAIM), "claim-2-1"),
+        ((CLAIM, CELL, VERDICT, VERDICT), 2.1),
+        ((CLAIM, CELL, "**Verdict 2.1: holds (live; a | b).**"), "|"),
+        ((CLAIM, CELL, "**Verdict 2.1: not run (live; no GPU).**"), "'not run'"),
+        ((CLAIM, CELL, "**Verdict 2.1: contrary at our scale (cited; theirs).**"), "'cited'"),
+        ((f"{CLAIM}\n> And more.", CELL, VERDICT), "> And more."),
         ((CLAIM, ERROR, CELL, VERDICT), 2.1),
         ((CLAIM, CELL, VERDICT, ERROR, ERROR), 2.1),
         ((CLAIM, CELL, VERDICT, ERROR.replace(" (posts)", "")), ERROR.replace(" (posts)", "")),
@@ -251,6 +258,9 @@ def test_several_comparisons_hold_together_or_not(runs):
     )
     assert claims.decided(holds) == "holds at our scale"
     assert claims.decided([*holds, undecided]) == "undecided"
+    missing = compare("made", "best", ">", "never made")
+    assert claims.decided([*holds, missing]) == "not run"
+    assert claims.decided([*holds, missing, contrary]) == "contrary at our scale"
     assert claims.decided([*holds, undecided, contrary]) == "contrary at our scale"
 
 
@@ -262,6 +272,27 @@ def test_a_verdict_that_its_record_does_not_give_is_refused(tmp_path, runs):
     wrong = right.replace("undecided", "holds at our scale")
     with refuses(ValueError, got=("2.1", "'holds at our scale'"), accepts="'undecided'"):
         claims.chapter_claims(written(tmp_path, CLAIM, cell, wrong))
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        'from vgglib import compare\ncompare("made", "deep", ">", "shallow")',
+        'better = vgglib.compare\nbetter("made", "deep", ">", "shallow")',
+        'for net in nets:\n    vgglib.compare("made", net, ">", "shallow")',
+    ],
+)
+def test_a_comparison_that_nobody_would_look_after_is_refused(tmp_path, runs, cell):
+    with refuses(ValueError, got=2.1, accepts="vgglib.compare"):
+        claims.chapter_claims(written(tmp_path, CLAIM, (cell, ["claim-2-1"]), VERDICT))
+
+
+def test_a_comparison_is_read_in_a_cell_with_a_magic(tmp_path, runs):
+    cell = '%matplotlib inline\nprint(vgglib.compare("made", "deep", ">", "wide", slack=2))'
+    verdict = "**Verdict 2.1: undecided (recorded).**"
+    runs(deep=(81, 82, 83), wide=(80, 83, 83))
+    (claim,) = claims.chapter_claims(written(tmp_path, CLAIM, (cell, ["claim-2-1"]), verdict))
+    assert "claimed > −2" in claim.shown
 
 
 def test_what_is_compared_has_been_run_or_is_wanted():

@@ -9,10 +9,11 @@ A claim of chapter 2 consists of three marks, in this order:
 3. in a later Markdown cell, a line  **Verdict 2.3: holds (exact).** what we saw
 
 The verdict is one of ``vgglib.evidence.VERDICTS``; in parentheses follow the kind of evidence, one
-of ``EVIDENCE``, and after a semicolon what limits it, which only "holds" can do without.
+of ``EVIDENCE`` that can give it, and after a semicolon what limits it, which only "holds" can do
+without.
 
-Where recorded runs decide, the cell calls ``vgglib.compare`` with literal arguments; the verdict
-is what all its comparisons together give (``decided``).
+Where recorded runs decide, the cell calls ``vgglib.compare`` by that name and with literal
+arguments; the verdict is what all its comparisons together give (``decided``).
 
 Where the cell settles an error that is met in many places, a line after it says so:
 
@@ -30,6 +31,7 @@ from pathlib import Path
 
 import nbformat
 import tables
+from IPython.core.inputtransformer2 import TransformerManager
 
 import vgglib
 from vgglib.evidence import VERDICTS
@@ -39,6 +41,14 @@ LEDGER = ROOT / "book" / "claims.md"
 LANDING = ROOT / "book" / "index.md"
 #: Shown by reasoning or counting; measured in the cell; in recorded runs of ours; by others.
 EVIDENCE = ("exact", "live", "recorded", "cited")
+#: What a kind of evidence cannot give: a figure of others is not of our scale, and a cell that has
+#: been executed has been run. (Of recorded runs the rule decides.)
+CANNOT = {
+    "exact": ("not run",),
+    "live": ("not run",),
+    "recorded": (),
+    "cited": ("holds at our scale", "contrary at our scale"),
+}
 #: How the ledger draws a verdict (badges of sphinx-design).
 BADGES = {
     "holds": "success",
@@ -88,9 +98,9 @@ class Claim:
 
 
 def decided(comparisons):
-    """The verdict on a claim that is several comparisons: all have to hold."""
+    """The verdict on a claim that is several comparisons: all have to hold, one can refuse it."""
     found = {comparison.verdict for comparison in comparisons}
-    order = ("not run", "contrary at our scale", "undecided", "holds at our scale")
+    order = ("contrary at our scale", "not run", "undecided", "holds at our scale")
     return next(verdict for verdict in order if verdict in found)
 
 
@@ -100,20 +110,53 @@ def _figures(found):
     if count < 2:
         return "one seed" if count else "no run"
     low, high = found.interval
-    text = f"{found.mean:+.1f} points ({low:+.1f} to {high:+.1f}, {count} seeds".replace("-", "−")
+    text = f"{found.mean:+.1f} points ({low:+.1f} to {high:+.1f}, {count} seeds"
+    if found.slack:
+        text += f"; claimed {found.claim} {found.slack if found.claim == '<' else -found.slack:+g}"
     if found.verdict == "undecided":
         text += f"; {found.seeds_to_decide() or 'over a thousand'} would decide"
-    return text + ")"
+    return text.replace("-", "−") + ")"
 
 
 def compared(cell):
-    """The arguments of each call of ``vgglib.compare`` in a cell: all literal."""
-    found = []
-    for node in ast.walk(ast.parse(cell.source)) if "vgglib.compare(" in cell.source else ():
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "vgglib.compare":
-            named = {word.arg: ast.literal_eval(word.value) for word in node.keywords}
-            found.append(([ast.literal_eval(value) for value in node.args], named))
-    return found
+    """The arguments of each call of ``vgglib.compare`` in a cell: all literal.
+
+    Raises
+    ------
+    ValueError
+        If the cell compares in another way, so that its verdict would not be looked after.
+    """
+    mentioned = re.search(r"\bvgglib\b.*\bcompare\b", cell.source, re.DOTALL)
+    if cell.cell_type != "code" or not mentioned:
+        return []
+    tree = ast.parse(TransformerManager().transform_cell(cell.source))  # without magics
+    nodes = list(ast.walk(tree))
+    calls = [n for n in nodes if isinstance(n, ast.Call) and _names_compare(n.func)]
+    imported = [
+        name.name
+        for node in nodes
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("vgglib")
+        for name in node.names
+    ]
+    try:
+        if "compare" in imported or len(calls) != sum(map(_names_compare, nodes)):
+            raise ValueError("compare has another name there")
+        return [
+            (
+                [ast.literal_eval(value) for value in call.args],
+                {str(word.arg): ast.literal_eval(word.value) for word in call.keywords},
+            )
+            for call in calls
+        ]
+    except ValueError as error:
+        raise ValueError(
+            "a cell writes vgglib.compare(…) with its arguments as plain values, so that they can "
+            f"be read without executing it ({error}):\n{cell.source}"
+        ) from error
+
+
+def _names_compare(node):
+    return isinstance(node, ast.Attribute) and ast.unparse(node) == "vgglib.compare"
 
 
 def chapters():
@@ -127,14 +170,18 @@ def chapter_claims(path):
     Raises
     ------
     ValueError
-        A mark that cannot be read, a claim without its cell or verdict, or an error without one.
+        A mark that cannot be read or does not fit the others, a claim without its cell or verdict,
+        or an error without one.
     """
     cells = nbformat.read(path, as_version=4).cells
     claims, verdicts, errors, checked = [], {}, {}, {}
+    claimed, early = set(), []
     for cell in cells:
         if cell.cell_type == "code":
             for tag in cell.metadata.get("tags", []):
                 if tag.startswith("claim-"):
+                    if tag[6:].replace("-", ".") not in claimed:
+                        early.append(tag)
                     checked.setdefault(tag[6:].replace("-", "."), []).append(cell)
             continue
         found = [mark.findall(cell.source) for mark in (CLAIM, VERDICT, ERROR)]
@@ -142,16 +189,28 @@ def chapter_claims(path):
             raise ValueError(
                 f"{path.name}: cannot read a claim, verdict or error in:\n{cell.source}"
             )
-        for marks in (found[0], found[2]):
+        for marks in found:
             for number, *texts in marks:
                 if "|" in "".join(texts):
                     raise ValueError(f"{path.name}: claim {number} holds a '|', a table cannot")
+        if re.search(rf"{CLAIM.pattern}\n>[ \t]*\S", cell.source, re.MULTILINE):
+            raise ValueError(f"{path.name}: a claim is one line, got two in:\n{cell.source}")
         claims += found[0]
+        claimed |= {number for number, *_ in found[0]}
         for number, *_ in found[1] + found[2]:
             if number not in checked:
                 raise ValueError(f"{path.name}: verdict or error {number} stands before its cell")
         for number, verdict, evidence, detail in found[1]:
-            given = compared(checked[number][0])
+            if number in verdicts:
+                raise ValueError(f"{path.name}: claim {number} has two verdicts")
+            if verdict in CANNOT[evidence]:
+                raise ValueError(
+                    f"{path.name}: verdict {number}: {evidence!r} can't be {verdict!r}"
+                )
+            try:
+                given = compared(checked[number][0])
+            except ValueError as error:
+                raise ValueError(f"{path.name}: verdict {number}: {error}") from error
             comparisons = tuple(vgglib.compare(*labels, **named) for labels, named in given)
             if verdict != "holds" and not (detail or comparisons):
                 raise ValueError(f"{path.name}: verdict {number} does not say what limits it")
@@ -183,6 +242,8 @@ def chapter_claims(path):
             f"{path.name}: each claim needs one tagged cell and one verdict, but there are claims "
             f"{numbers}, cells tagged for {tagged}, verdicts on {list(verdicts)}"
         )
+    if early:
+        raise ValueError(f"{path.name}: {', '.join(early)}: the cell stands before its claim")
     return [
         Claim(number, words, source, *verdicts[number], errors.get(number))
         for number, source, words in claims
