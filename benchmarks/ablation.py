@@ -12,8 +12,7 @@ range, beside one that is trained on with its own S, and each is tested at its o
 import functools
 
 import torch
-from filelock import FileLock
-from record import RUNS, Job, Plan, flops, trained
+from record import RUNS, Job, Plan, alone, flops, trained
 
 import vgglib
 from vgglib import Callback, Recipe
@@ -97,8 +96,7 @@ def dropout(share, seed, folder):
 def fixed_s(seed):
     """The net of one S that the trainings with and without jitter go on from."""
     net, folder = built(seed), RUNS / "ablation_jitter" / f"fixed-{seed}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_suffix(".lock")):
+    with alone(folder):
         trained(net, images(), BASE.changed(seed=seed, scale=FIXED), folder)
     return net
 

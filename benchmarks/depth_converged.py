@@ -102,8 +102,9 @@ def search(net, rate, folder):
     """Accuracy on held-out training images after a short training at one rate."""
     recipe = Recipe.small(epochs=SEARCH_EPOCHS, lr=rate, holdout=HELD_OUT)
     history = vgglib.train(net.built(0), cifar10(), recipe, out=folder, resume=True, progress=False)
-    # A rate at which the loss stopped being finite ends early, with what it had.
-    return {"held_out_accuracy": float(history.val_accuracy.iloc[-1])}
+    # A rate at which the loss stops being finite is none, whatever the net could do before.
+    lost = "finite" in history.attrs["stopped"]
+    return {"held_out_accuracy": 0.0 if lost else float(history.val_accuracy.iloc[-1])}
 
 
 def rate_label(net, rate):

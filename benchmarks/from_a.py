@@ -12,8 +12,7 @@ import functools
 import math
 
 import torch
-from filelock import FileLock
-from record import RUNS, Job, Plan, flops, trained
+from record import RUNS, Job, Plan, alone, flops, trained
 
 import vgglib
 from vgglib import Recipe
@@ -42,16 +41,15 @@ def recipe(seed, epochs):
     return Recipe.small(epochs=epochs, lr=0.01, seed=seed, **schedule)
 
 
-def hopeless(row):
-    """Still guessing after a quarter of the epochs."""
-    return row["epoch"] >= EPOCHS // 4 and row["train_loss"] > CHANCE - 0.005
+def hopeless(epochs):
+    """Asks after each epoch: still guessing after a quarter of them?"""
+    return lambda row: row["epoch"] >= epochs / 4 and row["train_loss"] > CHANCE - 0.005
 
 
 def first_a(seed):
     """A, trained; and what came out."""
     net, folder = built("A", seed, "he"), RUNS / "from_a" / f"donor-{seed}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_suffix(".lock")):
+    with alone(folder):
         outcome = trained(net, cifar10(), recipe(seed, EPOCHS), folder)
     return net, outcome
 
@@ -59,12 +57,12 @@ def first_a(seed):
 def from_a(seed, folder):
     net = built("D", seed, "normal")
     vgglib.pre_initialise(net, first_a(seed)[0])
-    return trained(net, cifar10(), recipe(seed, EPOCHS), folder, [hopeless])
+    return trained(net, cifar10(), recipe(seed, EPOCHS), folder, [hopeless(EPOCHS)])
 
 
 def from_scratch(seed, scheme, batch_norm, epochs, folder):
     net = built("D", seed, scheme, batch_norm)
-    return trained(net, cifar10(), recipe(seed, epochs), folder, [hopeless])
+    return trained(net, cifar10(), recipe(seed, epochs), folder, [hopeless(epochs)])
 
 
 def plans():

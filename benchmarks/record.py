@@ -8,15 +8,18 @@ The trainings that decide the course's claims form one queue. Whoever has a core
     python benchmarks/record.py            # or `make records`; --list shows what is missing
 
 as often as there are cores: each process takes the next run that nobody is at, those first whose
-comparison is decided soonest. A training that is cut off goes on from its last checkpoint.
+comparison is decided soonest. A training that is cut off goes on from its last checkpoint. A run
+that fails is told, and the others go on.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import importlib
 import json
+import math
 import os
 import platform
 import re
@@ -24,7 +27,9 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections import defaultdict
+import time
+import traceback
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -51,6 +56,12 @@ QUEUED = (
 )
 #: Floating-point operations a second of one core in fp32, to guess how long a run will take.
 RATE = 30e9
+#: Seconds until a process looks again whether what its runs wait for has been made by another.
+PATIENCE = 60.0
+
+
+class Failed(Exception):
+    """A run that ended with an error, which is its cause."""
 
 
 @dataclass(frozen=True)
@@ -88,20 +99,42 @@ class Plan:
     jobs: Sequence[Job]
     timed: bool = False
 
+    def __post_init__(self):
+        folders = Counter(map(self.folder, self.jobs))
+        if same := [folder.name for folder, count in folders.items() if count > 1]:
+            raise ValueError(f"{self.name}: several runs would share the folders {same}")
+
+    def folder(self, job: Job) -> Path:
+        """Where a run keeps its checkpoints."""
+        label = re.sub(r"[^\w.-]+", "_", job.label)
+        return RUNS / self.name / f"{label}-{job.seed}"
+
     @property
     def path(self) -> Path:
         return FOLDER / f"{self.name}.json"
 
     def recorded(self) -> dict:
-        """What the file holds; refuses one that was made with other settings."""
+        """What the file holds; refuses one that was made with other settings.
+
+        Settings that it does not have were noted later, and are taken as they are now.
+        """
         settings = json.loads(json.dumps(self.settings))  # as a file holds them: lists, no tuples
         if not self.path.exists():
             return {"settings": settings, "runs": []}
         run = json.loads(self.path.read_text(encoding="utf-8"))
-        if run["settings"] != settings:
+        other = {
+            key: (value, settings.get(key))
+            for key, value in run["settings"].items()
+            if value != settings.get(key)
+        }
+        if other:
             raise SystemExit(
-                f"{self.path} was made with other settings; move it away to record anew"
+                f"{self.path} was made with other settings; move it away to record anew:\n"
+                + "\n".join(
+                    f"  {key}: {old!r} there, {new!r} now" for key, (old, new) in other.items()
+                )
             )
+        run["settings"] = settings
         there, here = run["machine"], machine()
         # Files from before this was noted were made where bf16 is computed.
         if self.timed and (there["cpu"], there["gpu"], there.get("bf16", True)) != (
@@ -125,15 +158,25 @@ class Plan:
         Raises
         ------
         filelock.Timeout
-            If another process is at it.
+            If another process is at it, or at what it builds on.
+        Failed
+            If it ends with an error, or not with plain and finite numbers.
         """
-        label = re.sub(r"[^\w.-]+", "_", job.label)
-        folder = RUNS / self.name / f"{label}-{job.seed}"
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_suffix(".lock"), timeout=0):
+        folder = self.folder(job)
+        with alone(folder):
             if (job.label, job.seed) in self.done():
                 return  # somebody else made it in the meantime
-            outcome = job.run(folder)
+            try:
+                outcome = json.loads(json.dumps(job.run(folder), default=plain))
+                wrong = [
+                    k for k, v in outcome.items() if isinstance(v, float) and not math.isfinite(v)
+                ]
+                if wrong:
+                    raise ValueError(f"{', '.join(wrong)} must be finite, got {outcome}")
+            except Timeout:
+                raise
+            except Exception as error:
+                raise Failed(f"{self.name}: {job.label}, seed {job.seed}") from error
             print(
                 f"{self.name}: {job.label:28s} seed {job.seed}  "
                 + "  ".join(f"{k} {v:.4f}" for k, v in outcome.items() if isinstance(v, float)),
@@ -145,6 +188,8 @@ class Plan:
 
     def _write(self, outcome: dict) -> None:
         run = self.recorded()
+        if (outcome["label"], outcome["seed"]) in self.done():
+            return
         command = shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
         earlier = [c for c in run.get("command", "").split(" && ") if c not in ("", command)]
         here = {
@@ -166,14 +211,43 @@ class Plan:
         os.replace(partial, self.path)
 
 
-def queue() -> Iterator[tuple[Plan, Job]]:
-    """The runs that are missing, those of the comparison that is decided soonest first."""
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from what is made in a folder: they get a Timeout, and go elsewhere.
+
+    For runs, and for what several runs build on. The lock ends with the process.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock_of(folder), timeout=0):
+        yield
+
+
+def lock_of(folder: Path) -> Path:
+    """Beside it; a label may hold a point, which is no suffix."""
+    return folder.with_name(f"{folder.name}.lock")
+
+
+def plain(value):
+    """A number or an array of NumPy or torch as JSON has it."""
+    if not hasattr(value, "tolist"):
+        raise TypeError(f"a run gives numbers and lists of them, got {type(value).__name__}")
+    return value.tolist()
+
+
+def queue(only: str = "") -> Iterator[tuple[Plan, Job]]:
+    """The runs that are missing, those of the comparison that is decided soonest first.
+
+    Of records without a run whose "record: label" contains ``only`` nothing is looked at.
+    """
     parts = defaultdict(list)
     for plan in plans():
-        for job in plan.missing():
-            parts[job.part or plan.name].append((plan, job))
+        if any(only in f"{plan.name}: {job.label}" for job in plan.jobs):
+            for job in plan.missing():
+                parts[job.part or plan.name].append((plan, job))
     for part in sorted(parts.values(), key=lambda part: sum(job.minutes for _, job in part)):
-        yield from sorted(part, key=lambda found: found[1].seed)
+        for plan, job in sorted(part, key=lambda found: found[1].seed):
+            if only in f"{plan.name}: {job.label}":
+                yield plan, job
 
 
 def plans() -> list[Plan]:
@@ -181,21 +255,46 @@ def plans() -> list[Plan]:
     return [plan for name in QUEUED for plan in importlib.import_module(name).plans()]
 
 
-def work(only: str = "") -> None:
-    """Make what is missing, run by run, beside other processes that do the same."""
+def work(only: str = "") -> list[str]:
+    """Make what is missing, run by run, beside other processes that do the same.
 
-    def one() -> bool:
-        for plan, job in queue():
-            if only in f"{plan.name}: {job.label}" and job.ready():
-                try:
-                    plan.make(job)
-                    return True
-                except Timeout:
-                    continue
-        return False
+    While others make what the rest builds on, it waits for them.
 
-    while one():
-        pass
+    Returns
+    -------
+    list of str
+        What is left that no other process is at, and why.
+    """
+    failed: set[tuple[str, str, int]] = set()
+    while True:
+        made, busy, waiting = False, False, []
+        for plan, job in queue(only):
+            key = plan.name, job.label, job.seed
+            name = f"{plan.name}: {job.label}, seed {job.seed}"
+            if key in failed:
+                continue
+            if not job.ready():
+                waiting.append(f"{name} waits for other runs or for its data")
+                continue
+            try:
+                plan.make(job)
+            except Timeout as taken:
+                busy = True
+                if Path(taken.lock_file) != lock_of(plan.folder(job)):
+                    waiting.append(f"{name} builds on what another process is at")
+                continue
+            except Failed:
+                traceback.print_exc()
+                failed.add(key)
+            made = True
+            break  # the queue may be another one now
+        if made:
+            continue
+        if not (busy and waiting):
+            return [
+                f"{name}: {label}, seed {seed} failed" for name, label, seed in failed
+            ] + waiting
+        time.sleep(PATIENCE)
 
 
 def outlook() -> list[tuple[str, int, int, float]]:
@@ -211,25 +310,35 @@ def outlook() -> list[tuple[str, int, int, float]]:
 def trained(net, data, recipe, folder: Path, callbacks: Sequence = ()) -> dict:
     """Train a net on ``data`` and test it after every epoch; or go on with it from ``folder``.
 
-    The recipe's schedule must not look at the validation images: they are the test set.
+    A net whose loss stops being finite counts as one that guesses.
 
     Returns
     -------
     dict
         ``test_accuracy`` and ``train_accuracy`` after the last epoch (the latter on augmented crops
         while they were learned), ``test_loss``, ``seconds`` of training, ``flops`` (three forward
-        passes' worth a step: the gradient costs two) and the curves, ``history``.
+        passes' worth a step: the gradient costs two), why it ``stopped``, and the curves,
+        ``history``.
+
+    Raises
+    ------
+    ValueError
+        If the recipe's schedule looks at the validation images: they are the test set.
     """
+    if recipe.schedule == "plateau":
+        raise ValueError("schedule='plateau' would look at the test set; take step or one-cycle")
     history = vgglib.train(
         net, data, recipe, callbacks=callbacks, out=folder, resume=True, progress=False
     )
     last = history.iloc[-1]
+    lost = "finite" in history.attrs["stopped"]
     return {
-        "test_accuracy": float(last.val_accuracy),
-        "test_loss": float(last.val_loss),
+        "test_accuracy": 1 / len(data.classes) if lost else float(last.val_accuracy),
+        "test_loss": None if lost else float(last.val_loss),
         "train_accuracy": float(last.train_accuracy),
         "seconds": round(float(history.seconds.sum()), 1),
         "flops": flops(net, len(data.train), len(history)),
+        "stopped": history.attrs["stopped"],
         "history": columns(history),
     }
 
@@ -331,12 +440,18 @@ def main() -> None:
         for name, done, planned, hours in outlook():
             print(f"{name:20s} {done:4d} of {planned:4d} runs, {hours:6.1f} core-hours left")
         return
+    planned = [f"{plan.name}: {job.label}" for plan in plans() for job in plan.jobs]
+    if not any(chosen.only in name for name in planned):
+        raise SystemExit(f"--only {chosen.only!r} is in none of the {len(planned)} runs' names")
     torch.set_num_threads(chosen.threads)
     commit()
     try:
-        work(chosen.only)
+        left = work(chosen.only)
     except vgglib.Interrupted as stopped:
         raise SystemExit(str(stopped)) from None
+    print(*left, sep="\n")
+    if any(line.endswith("failed") for line in left):
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

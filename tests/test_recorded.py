@@ -1,6 +1,8 @@
 """Recorded runs: what is committed, and what happens where nothing is."""
 
+import contextlib
 import json
+import math
 import re
 import subprocess
 import sys
@@ -157,7 +159,7 @@ def test_a_run_that_another_process_is_at_is_left_to_it(folders, monkeypatch):
     queued(monkeypatch, made)
     (folders / "runs" / "tried").mkdir(parents=True)
     with FileLock(folders / "runs" / "tried" / "a-0.lock"):
-        record.work()
+        assert record.work() == []
     assert [job.label for job in made.missing()] == ["a"]
 
 
@@ -167,6 +169,101 @@ def test_a_run_waits_for_what_it_builds_on(folders, monkeypatch):
     queued(monkeypatch, then, base)
     record.work()
     assert not base.missing() and not then.missing()
+
+
+def test_labels_with_a_point_do_not_share_a_lock(folders):
+    made = plan(("lr 0.05", 0, worth(0.5)), ("lr 0.1", 0, worth(0.7)))
+    with record.alone(made.folder(made.jobs[0])):
+        made.make(made.jobs[1])
+    assert [job.label for job in made.missing()] == ["lr 0.05"]
+
+
+def test_runs_that_would_share_their_checkpoints_are_refused():
+    with refuses(ValueError, got=("tried", "S_16-0")):
+        plan(("S = 16", 0, worth(0.5)), ("S : 16", 0, worth(0.7)))
+
+
+def test_a_run_that_fails_is_told_and_the_others_go_on(folders, monkeypatch, capfd):
+    def broken(folder):
+        raise ValueError("no such image")
+
+    made = plan(
+        ("broken", 0, broken, "", 1),
+        ("lost", 0, worth(math.nan), "", 1),
+        ("wrong", 0, lambda folder: {"test_accuracy": object()}, "", 1),
+        ("fine", 0, worth(torch.tensor(0.5)), "", 5),
+    )
+    queued(monkeypatch, made)
+    left = record.work()
+    assert sorted(line.split(",")[0] for line in left) == [
+        "tried: broken",
+        "tried: lost",
+        "tried: wrong",
+    ]
+    assert "no such image" in capfd.readouterr().err
+    assert [run["test_accuracy"] for run in made.recorded()["runs"]] == [0.5]
+
+
+def test_what_a_run_builds_on_is_waited_for_while_another_makes_it(folders, monkeypatch):
+    """The other process ends while this one looks at its watch."""
+    shared, held = folders / "runs" / "shared", contextlib.ExitStack()
+
+    def on_shared(folder):
+        with record.alone(shared):
+            return {"test_accuracy": 0.7}
+
+    made = plan(("then", 0, on_shared), ("alone", 0, worth(0.5)))
+    queued(monkeypatch, made)
+    naps = []
+
+    def nap(seconds):
+        naps.append([job.label for job in made.missing()])
+        held.close()
+
+    monkeypatch.setattr(record.time, "sleep", nap)
+    held.enter_context(record.alone(shared))
+    assert record.work() == []
+    assert naps == [["then"]] and not made.missing()
+
+
+def test_a_run_that_can_never_be_made_does_not_keep_the_process(folders, monkeypatch):
+    queued(monkeypatch, plan(("then", 0, worth(0.7), "", 1, lambda: False)))
+    (left,) = record.work()
+    assert "tried: then, seed 0 waits" in left
+
+
+def test_only_leaves_other_records_alone(folders, monkeypatch):
+    """Also one that is refused."""
+    plan(("a", 0, worth(0.5)), epochs=3).make(record.Job("a", 0, worth(0.5)))
+    other = plan(("b", 0, worth(0.5)), name="other")
+    queued(monkeypatch, plan(("a", 0, worth(0.5)), epochs=4), other)
+    record.work("other: b")
+    assert not other.missing()
+    monkeypatch.setattr(record.sys, "argv", ["record.py", "--only", "no such run"])
+    with refuses(SystemExit, got="no such run"):
+        record.main()
+
+
+def test_a_run_is_written_once(folders):
+    made = plan(("a", 0, worth(0.5)))
+    made.make(made.jobs[0])
+    made._write({"label": "a", "seed": 0, "test_accuracy": 0.9})
+    assert [run["test_accuracy"] for run in made.recorded()["runs"]] == [0.5]
+
+
+def test_a_training_that_explodes_counts_as_guessing(folders):
+    data = vgglib.data.load("fashion-mnist-mini")
+    few = vgglib.data.Data("few", data.train[:64], data.test[:32], data.classes, "test")
+    net = vgglib.vgg(vgglib.STANDIN, num_classes=10, image_size=32, width=0.125)
+    recipe = vgglib.Recipe.small(epochs=1, batch_size=32, lr=1e20)
+    with pytest.warns(RuntimeWarning):
+        outcome = record.trained(net, few, recipe, folders / "run")
+    assert outcome["test_accuracy"] == 0.1 and "finite" in outcome["stopped"]
+
+
+def test_a_schedule_that_looks_at_the_test_set_is_refused(folders):
+    with refuses(ValueError, got="plateau", accepts="one-cycle"):
+        record.trained(None, None, vgglib.Recipe.paper(), folders / "run")
 
 
 def test_a_training_that_was_cut_off_goes_on(folders, monkeypatch):
@@ -193,6 +290,17 @@ def test_a_training_that_was_cut_off_goes_on(folders, monkeypatch):
     assert begun[:2] == [1, 2] and begun.count(1) == 1, "the first epoch was made again"
     assert done["history"]["epoch"] == [1, 2, 3] and done["flops"] > 0
     assert not list((folders / "runs" / "tried").glob("a-0/*")), "checkpoints are cleared away"
+
+
+def test_a_setting_that_was_noted_later_is_added(folders):
+    plan(("a", 0, worth(0.5)), epochs=3).make(record.Job("a", 0, worth(0.5)))
+    made = plan(("a", 0, worth(0.5)), ("b", 0, worth(0.5)), epochs=3, lr=0.1)
+    made.make(made.jobs[1])
+    assert json.loads(made.path.read_text())["settings"] == {"epochs": 3, "lr": 0.1}
+    with refuses(SystemExit, got=("lr", 0.1), accepts=0.2):
+        plan(("a", 0, worth(0.5)), epochs=3, lr=0.2).missing()
+    with refuses(SystemExit, got="lr"):
+        plan(("a", 0, worth(0.5)), epochs=3).missing()
 
 
 def test_a_record_of_other_settings_is_refused(folders):
