@@ -116,7 +116,7 @@ class Comparison:
             text += f", 95 % interval {low:+.1f} to {high:+.1f}, {len(self.values)} seeds"
         else:
             text += ", one seed"
-        lines.append(f"{text}; claimed {self.claim} {self._limit:g}: {self.verdict}")
+        lines += [text, f"claimed {self.claim} {self._limit:g}: {self.verdict}"]
         if self.verdict == "undecided" and len(self.values) > 1:
             enough = self.seeds_to_decide()
             more = f"{enough} seeds" if enough else f"more than {_MOST_SEEDS:,} seeds"
