@@ -12,7 +12,7 @@ range, beside one that is trained on with its own S, and each is tested at its o
 import functools
 
 import torch
-from record import RUNS, Job, Plan, alone, flops, trained
+from record import RUNS, Job, Plan, alone, flops, noted, trained
 
 import vgglib
 from vgglib import Callback, Recipe
@@ -29,6 +29,7 @@ BASE = Recipe.paper(
     precision="auto",
 )
 BASE_30 = BASE.changed(epochs=30, milestones=(15, 23, 28))
+AS_STRONG = BASE.weight_decay / (1 - BASE.momentum)
 ALL = "all of the recipe"
 #: Comparison → label → what is changed; all are compared with ALL.
 VARIANTS = {
@@ -54,11 +55,16 @@ VARIANTS = {
 }
 DROPOUT = {f"{ALL}, 30 epochs": 0.5, "no dropout, 30 epochs": 0.0}
 # S as recipes count it, for crops of 224 px: 32 px of 32, and 32 to 48.
-FIXED, JITTER, TUNING_EPOCHS, TUNING_LR = 224, (224, 336), 8, 1e-3
+FIXED, JITTER, TUNING_EPOCHS = 224, (224, 336), 8
+TUNING = BASE.changed(epochs=TUNING_EPOCHS, lr=1e-3, milestones=(TUNING_EPOCHS - 2,))
 
 
 class Decoupled(Callback):
-    """Weights shrink by lr·λ a step, apart from the gradient (Loshchilov & Hutter, 2019)."""
+    """Weights shrink apart from the gradient (Loshchilov & Hutter, 2019).
+
+    By lr·λ a step. L2 of strength λ goes through the momentum m, which adds up each part of the
+    gradient to 1/(1 - m) of it: a decay as strong as that has λ/(1 - m).
+    """
 
     def __init__(self, decay):
         self.decay = decay
@@ -85,7 +91,7 @@ def built(seed, **options):
 
 def variant(changes, seed, decoupled, folder):
     recipe = BASE.changed(seed=seed, **changes)
-    callbacks = [Decoupled(BASE.weight_decay)] if decoupled else []
+    callbacks = [Decoupled(AS_STRONG)] if decoupled else []
     return trained(built(seed), images(), recipe, folder, callbacks)
 
 
@@ -104,8 +110,7 @@ def fixed_s(seed):
 def jittered(scale, seed, folder):
     """Trained on with this S, tested at the middle of it (§4.1) and at others."""
     net = fixed_s(seed)
-    schedule = {"schedule": "step", "milestones": (TUNING_EPOCHS - 2,)}
-    recipe = BASE.changed(seed=seed, scale=scale, epochs=TUNING_EPOCHS, lr=TUNING_LR, **schedule)
+    recipe = TUNING.changed(seed=seed, scale=scale)
     outcome = trained(net, images(), recipe, folder)
     del (
         outcome["test_accuracy"],
@@ -156,7 +161,16 @@ def plans():
     settings = {**settings, "epochs": EPOCHS, "batch_size": BASE.batch_size, "lr": BASE.lr}
     tuned = {
         **settings,
+        "recipe": noted(BASE.changed(scale=FIXED)),
+        "recipe of fine-tuning": noted(TUNING),
+        "S": {"S = 32": FIXED, "S in [32, 48]": JITTER},
         "epochs of fine-tuning": TUNING_EPOCHS,
         "tested at Q": [32, 36, 40, 44, 48],
+    }
+    changes = {label: found for part in VARIANTS.values() for label, found in part.items()}
+    settings |= {
+        "recipe": noted(BASE),
+        "recipe, 30 epochs": noted(BASE_30),
+        "changes": {**changes, **DROPOUT, "decoupled decay": {"decoupled": AS_STRONG}},
     }
     return [Plan("ablation", settings, jobs), Plan("ablation_jitter", tuned, tuning)]

@@ -9,7 +9,7 @@ had.
 
 The pictures (Li, Andreeto, Ranzato and Perona, doi:10.22002/D1.20086, CC BY 4.0) are fetched by
 hand and laid where torchvision looks for them, ``caltech101/101_ObjectCategories/CLASS/*.jpg`` in
-vgglib's data folder. Without them the runs wait.
+vgglib's data folder. Without all of them the runs wait.
 
     python benchmarks/record.py --only caltech
 """
@@ -17,7 +17,7 @@ vgglib's data folder. Without them the runs wait.
 import functools
 
 import torch
-from record import RUNS, Job, Plan
+from record import RUNS, Job, Plan, alone
 from torch import nn
 
 import vgglib
@@ -26,23 +26,32 @@ from vgglib.data.sources import cache
 
 TRAIN, TEST, SCALES, LAYER, SPLITS = 30, 50, (256, 384, 512), "pool5", 3
 CLASSES, PICTURES = 101, 7_000  # about so many are in one of the splits
+ALL_PICTURES = 8_600  # at least so many are in the 101 classes
 
 
 def folder():
     return cache(None) / "caltech101" / "101_ObjectCategories"
 
 
-@functools.cache
-def files():
-    """The pictures of each class, in the order of their names."""
-    found = {
+def found():
+    """The pictures of each class that are there, in the order of their names."""
+    return {
         path.name: sorted(path.glob("*.jpg"))
-        for path in sorted(folder().iterdir())
+        for path in (sorted(folder().iterdir()) if folder().is_dir() else ())
         if path.is_dir() and path.name != "BACKGROUND_Google"
     }
-    if len(found) != CLASSES:
-        raise SystemExit(f"{folder()} has {len(found)} classes, Caltech-101 has {CLASSES}")
-    return found
+
+
+def complete():
+    """Are all there, and not only those that have been unpacked so far?"""
+    numbers = [len(pictures) for pictures in found().values()]
+    return len(numbers) == CLASSES and min(numbers) > TRAIN and sum(numbers) >= ALL_PICTURES
+
+
+@functools.cache
+def files():
+    """All pictures, as they were when the first run began."""
+    return found()
 
 
 def split(name, seed):
@@ -58,18 +67,26 @@ def net():
     return made.to(memory_format=torch.channels_last).eval()
 
 
+def kept(scale):
+    """The folder of a scale's descriptors."""
+    return RUNS / "caltech" / f"{LAYER}-Q-{scale}"
+
+
 @functools.cache
 def described(name, scale):
-    """Descriptors of a class's pictures that are in some split, by their number; kept on disk."""
+    """Descriptors of a class's pictures that are in some split, by their number; kept on disk.
+
+    By one process at a time, which holds the lock of the scale.
+    """
     wanted = sorted({i for seed in range(SPLITS) for part in split(name, seed) for i in part})
-    path = RUNS / "caltech" / f"Q-{scale}" / f"{name}.pt"
-    if path.exists():
-        return torch.load(path)
+    path = kept(scale) / f"{name}.pt"
+    if path.exists() and (rows := torch.load(path)).keys() >= set(wanted):
+        return rows
     images = [pictures.read(files()[name][i]) for i in wanted]
-    found = transfer.descriptors(
+    made = transfer.descriptors(
         net(), images, scales=scale, layers=[LAYER], batch_size=4, precision="auto"
     )
-    rows = dict(zip(wanted, found[LAYER][0], strict=True))
+    rows = dict(zip(wanted, made[LAYER][0], strict=True))
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(rows, path.with_suffix(".partial"))
     path.with_suffix(".partial").replace(path)
@@ -78,6 +95,10 @@ def described(name, scale):
 
 def run(seed, scales, how, _):
     """Mean class accuracy of one split."""
+    for scale in scales:  # one process makes them, others make those of another scale
+        with alone(kept(scale)):
+            for name in files():
+                described(name, scale)
     sets = {"train": ([], []), "test": ([], [])}
     for label, name in enumerate(files()):
         for (rows, labels), numbers in zip(sets.values(), split(name, seed), strict=True):
@@ -108,7 +129,7 @@ def plans():
             functools.partial(run, seed, scales, how),
             f"caltech: {label}",
             minutes(scales) if len(scales) == 1 else 1 + minutes(scales),
-            lambda: folder().is_dir(),
+            complete,
         )
         for label, (scales, how) in runs.items()
         for seed in range(SPLITS)

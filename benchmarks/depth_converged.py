@@ -17,7 +17,7 @@ import dataclasses
 import functools
 
 import torch
-from record import Job, Plan, trained
+from record import Job, Plan, noted, trained
 
 import vgglib
 from vgglib import CONFIGS, Config, Conv, Recipe
@@ -112,7 +112,12 @@ def rate_label(net, rate):
 
 
 def plans():
-    settings = {"images": 50_000, "width": WIDTH, "data": "cifar10"}
+    settings = {
+        "images": 50_000,
+        "width": WIDTH,
+        "data": "cifar10",
+        "recipe": noted(Recipe.small()),
+    }
     searched = {"epochs": SEARCH_EPOCHS, "held out": HELD_OUT, **settings}
     every = {net.label: (part, net) for part, found in nets().items() for net in found}
     minutes = {
@@ -158,5 +163,6 @@ def plans():
         for seed in range(SEEDS)
         for label, (part, net) in every.items()
     ]
+    settings["rates"] = {"with batch norm": RATES[True], "without": RATES[False]}
     epochs = {"epochs": EPOCHS[True], "epochs without batch norm": EPOCHS[False]}
     return [rates, Plan("depth_converged", {**epochs, **settings}, jobs)]

@@ -12,7 +12,7 @@ import functools
 import math
 
 import torch
-from record import RUNS, Job, Plan, alone, flops, trained
+from record import RUNS, Job, Plan, alone, flops, noted, trained
 
 import vgglib
 from vgglib import Recipe
@@ -87,6 +87,8 @@ def plans():
         "width": WIDTH,
         "epochs": EPOCHS,
         "epochs from scratch": epochs,
+        "recipe": noted(recipe(0, EPOCHS)),
+        "recipe from scratch": noted(recipe(0, epochs)),
         "σ": STD,
         "data": "cifar10",
     }

@@ -145,5 +145,6 @@ def plans(seeds=6):
         "class epochs": CLASS_EPOCHS,
         "box epochs": BOX_EPOCHS,
         "lr": LR,
+        "details": {"sizes": [SMALL, BETWEEN, LARGE], "share of a photo for training": LEFT},
     }
     return [Plan("localisation", settings, jobs)]

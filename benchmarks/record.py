@@ -31,7 +31,7 @@ import time
 import traceback
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
@@ -419,6 +419,11 @@ def record(
     for label, seed, job in jobs:  # one by one: a generator may make them as they end
         if (label, seed) not in plan.done() and (not only or only in label):
             plan.make(Job(label, seed, lambda _, job=job: job()))
+
+
+def noted(recipe: vgglib.Recipe) -> dict:
+    """A recipe as a setting of a record; its seed is that of each run."""
+    return {key: value for key, value in asdict(recipe).items() if key != "seed"}
 
 
 def columns(history) -> dict[str, list[float]]:

@@ -14,7 +14,7 @@ import copy
 import functools
 
 import torch
-from record import Job, Plan
+from record import Job, Plan, noted
 from torchvision.transforms.v2 import functional as tvf
 
 import vgglib
@@ -133,6 +133,13 @@ def plans(seeds=8):
         "epochs": EPOCHS,
         "channels": CHANNELS,
         "tested images": TESTED,
+        "details": {
+            "crop": CROP,
+            "hidden": HIDDEN,
+            "S of each training": TRAININGS,
+            "rates": LR,
+            "recipe": noted(recipe(1, SMALL, 0)),
+        },
         "data": "cifar10",
     }
     return [Plan("testing", settings, jobs)]

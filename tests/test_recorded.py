@@ -6,7 +6,11 @@ import math
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
+import ablation
+import caltech
+import from_a
 import profile_step
 import pytest
 import record
@@ -307,6 +311,48 @@ def test_a_record_of_other_settings_is_refused(folders):
     plan(("a", 0, worth(0.5)), epochs=3).make(record.Job("a", 0, worth(0.5)))
     with refuses(SystemExit, got="tried.json", remedy="move it away"):
         plan(("a", 0, worth(0.5)), epochs=4).missing()
+
+
+def test_decoupled_decay_is_as_strong_as_the_penalty():
+    """Without a gradient both shrink a weight alike: the penalty's share of momentum is paid."""
+    left = []
+    for penalty in (ablation.BASE.weight_decay, 0.0):
+        weight = torch.nn.Parameter(torch.ones(1))
+        optimiser = torch.optim.SGD([weight], lr=0.01, momentum=0.9, weight_decay=penalty)
+        for _ in range(2000):
+            weight.grad = torch.zeros(1)
+            optimiser.step()
+            if not penalty:
+                ablation.Decoupled(ablation.AS_STRONG).on_step(SimpleNamespace(optimiser=optimiser))
+        left.append(weight.item())
+    assert left[0] == pytest.approx(left[1], rel=0.002) and left[0] < 0.95
+
+
+def test_a_changed_recipe_is_another_record(folders, monkeypatch):
+    before = [plan.settings for plan in ablation.plans()]
+    monkeypatch.setattr(ablation, "BASE", ablation.BASE.changed(milestones=(6, 9, 11)))
+    assert all(plan.settings != old for plan, old in zip(ablation.plans(), before, strict=True))
+
+
+def test_a_start_is_given_up_after_a_quarter_of_its_own_epochs():
+    stuck = [{"epoch": epoch, "train_loss": 2.3026} for epoch in range(1, 37)]
+    for epochs, first in ((24, 6), (37, 10)):
+        assert [from_a.hopeless(epochs)(row) for row in stuck].index(True) == first - 1
+    assert not from_a.hopeless(24)({"epoch": 24, "train_loss": 2.2})
+
+
+def test_half_unpacked_pictures_are_waited_for(folders, monkeypatch):
+    monkeypatch.setattr(caltech, "cache", lambda _: folders)
+    monkeypatch.setattr(caltech, "ALL_PICTURES", 101 * 31)
+    assert not caltech.complete()
+    for number in range(101):
+        path = caltech.folder() / f"class_{number}"
+        path.mkdir(parents=True)
+        for picture in range(31 if number < 100 else 30):
+            (path / f"image_{picture:04d}.jpg").touch()
+    assert not caltech.complete()
+    (path / "image_0030.jpg").touch()
+    assert caltech.complete()
 
 
 def test_the_modules_of_the_queue_say_what_they_want(folders):
