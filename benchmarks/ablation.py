@@ -5,6 +5,9 @@ fixed, so that no noise of a few held-out images decides when the rate falls; fi
 variants share, so that differences are taken in pairs. Dropout is left out and kept for 30 epochs:
 what it is worth turns round with time.
 
+A net is tested at the scale at which it was trained: the middle of images enlarged to S, or whole
+images where it saw them whole.
+
 Jitter is tried as the paper trains it (§3.1): a net of one S is trained on with S drawn from a
 range, beside one that is trained on with its own S, and each is tested at its own scale.
 """
@@ -13,10 +16,11 @@ import functools
 
 import torch
 from record import RUNS, Job, Plan, alone, flops, noted, trained
+from torchvision.transforms.v2 import functional as tvf
 
 import vgglib
 from vgglib import Callback, Recipe
-from vgglib.data import Data
+from vgglib.data import Data, ImageSet
 from vgglib.evaluate import Dense, top_k_error
 
 IMAGES, WIDTH, EPOCHS, SEEDS = 20_000, 0.25, 24, 5
@@ -54,8 +58,8 @@ VARIANTS = {
     },
 }
 DROPOUT = {f"{ALL}, 30 epochs": 0.5, "no dropout, 30 epochs": 0.0}
-# S as recipes count it, for crops of 224 px: 32 px of 32, and 32 to 48.
-FIXED, JITTER, TUNING_EPOCHS = 224, (224, 336), 8
+# S as recipes count it, for crops of 224 px: crops of 32 px from 37, and from 37 to 55.
+FIXED, JITTER, TUNING_EPOCHS, TESTED_AT = 256, (256, 384), 8, (37, 40, 43, 46, 49, 52, 55)
 TUNING = BASE.changed(epochs=TUNING_EPOCHS, lr=1e-3, milestones=(TUNING_EPOCHS - 2,))
 
 
@@ -77,10 +81,14 @@ class Decoupled(Callback):
 
 
 @functools.cache
-def images():
-    """20,000 training images, and the test set."""
+def images(scale=None):
+    """20,000 training images, and the test set, cut from the middle of images enlarged to S."""
     data = vgglib.data.load("cifar10")
-    return Data(data.name, data.train[:IMAGES], data.test, data.classes, data.source)
+    test = data.test
+    if scale:
+        enlarged = tvf.resize(test.images, [round(scale * 32 / 224)], antialias=True)
+        test = ImageSet(tvf.center_crop(enlarged, [32]), test.labels)
+    return Data(data.name, data.train[:IMAGES], test, data.classes, data.source)
 
 
 def built(seed, **options):
@@ -92,18 +100,19 @@ def built(seed, **options):
 def variant(changes, seed, decoupled, folder):
     recipe = BASE.changed(seed=seed, **changes)
     callbacks = [Decoupled(AS_STRONG)] if decoupled else []
-    return trained(built(seed), images(), recipe, folder, callbacks)
+    return trained(built(seed), images(recipe.scale), recipe, folder, callbacks)
 
 
 def dropout(share, seed, folder):
-    return trained(built(seed), images(), BASE_30.changed(seed=seed, dropout=share), folder)
+    recipe = BASE_30.changed(seed=seed, dropout=share)
+    return trained(built(seed), images(recipe.scale), recipe, folder)
 
 
 def fixed_s(seed):
     """The net of one S that the trainings with and without jitter go on from."""
     net, folder = built(seed), RUNS / "ablation_jitter" / f"fixed-{seed}"
     with alone(folder):
-        trained(net, images(), BASE.changed(seed=seed, scale=FIXED), folder)
+        trained(net, images(FIXED), BASE.changed(seed=seed, scale=FIXED), folder)
     return net
 
 
@@ -111,15 +120,12 @@ def jittered(scale, seed, folder):
     """Trained on with this S, tested at the middle of it (§4.1) and at others."""
     net = fixed_s(seed)
     recipe = TUNING.changed(seed=seed, scale=scale)
-    outcome = trained(net, images(), recipe, folder)
-    del (
-        outcome["test_accuracy"],
-        outcome["test_loss"],
-    )  # at Q = 32; here each has a scale of its own
+    outcome = trained(net, images(FIXED), recipe, folder)
+    del outcome["test_loss"]  # of the middle of images of 37 px; each is tested at its own scale
     test = images().test
     outcome["accuracy_at"] = {
         q: 1 - top_k_error(Dense(net, scales=(q,)), [(test.images, test.labels)])[1]
-        for q in (32, 36, 40, 44, 48)
+        for q in TESTED_AT
     }
     low, high = recipe.scale_for(32)
     outcome["test_accuracy"] = outcome["accuracy_at"][(low + high) // 2]
@@ -155,7 +161,7 @@ def plans():
     ]
     tuning = [
         Job(label, seed, functools.partial(jittered, scale, seed), "ablation: jitter", minutes / 2)
-        for label, scale in {"S = 32": FIXED, "S in [32, 48]": JITTER}.items()
+        for label, scale in {"S = 37": FIXED, "S in [37, 55]": JITTER}.items()
         for seed in range(SEEDS)
     ]
     settings = {**settings, "epochs": EPOCHS, "batch_size": BASE.batch_size, "lr": BASE.lr}
@@ -163,9 +169,9 @@ def plans():
         **settings,
         "recipe": noted(BASE.changed(scale=FIXED)),
         "recipe of fine-tuning": noted(TUNING),
-        "S": {"S = 32": FIXED, "S in [32, 48]": JITTER},
+        "S": {"S = 37": FIXED, "S in [37, 55]": JITTER},
         "epochs of fine-tuning": TUNING_EPOCHS,
-        "tested at Q": [32, 36, 40, 44, 48],
+        "tested at Q": TESTED_AT,
     }
     changes = {label: found for part in VARIANTS.values() for label, found in part.items()}
     settings |= {

@@ -24,7 +24,7 @@ from vgglib import CONFIGS, Config, Conv, Recipe
 
 WIDTH = 0.25
 EPOCHS = {True: 24, False: 40}  # with batch norm, without
-RATES = {True: (0.025, 0.05, 0.1), False: (0.01, 0.02, 0.05)}
+RATES = {True: (0.05, 0.1, 0.2), False: (0.01, 0.02, 0.05)}
 SEARCH_EPOCHS, HELD_OUT = 4, 0.1
 SEEDS = 3
 

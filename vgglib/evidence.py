@@ -120,7 +120,7 @@ class Comparison:
         if self.verdict == "undecided" and len(self.values) > 1:
             enough = self.seeds_to_decide()
             more = f"{enough} seeds" if enough else f"more than {_MOST_SEEDS:,} seeds"
-            lines.append(f"{more} would decide a difference of this size")
+            lines.append(f"to decide a difference of this size with even odds: {more}")
         return "\n".join(lines)
 
 
