@@ -82,9 +82,11 @@ def bars(
             if number:
                 top = max(seeds.max(), seeds.mean() + (error or 0))
                 ax.annotate(
-                    format(seeds.mean(), number), (x, top), (0, 5), textcoords="offset points",
+                    format(seeds.mean(), number), (x, top), (0, 7), textcoords="offset points",
                     ha="center", fontsize=10,
                 )  # fmt: skip
+    if cut:
+        ax.set_xlim(-0.5, len(groups) - 0.5)  # points have no width that keeps their numbers inside
     longest = max(map(len, groups))
     ax.set_xticks(range(len(groups)), groups, rotation=45 if longest * len(groups) > 50 else 0)
     if longest * len(groups) > 50:
