@@ -110,6 +110,28 @@ def test_slider_keys_charts_and_play_move_the_epoch(replay, run):
     assert slider.input_value() == "17"
 
 
+def test_the_curves_reach_as_far_as_the_reader_has_been(replay):
+    """What comes next is to be predicted; what was seen once stays."""
+
+    def shown(epoch):
+        replay.evaluate(f"model.set('epoch', {epoch})")
+        return replay.evaluate(
+            """() => {
+              const lines = [...document.querySelectorAll("polyline")];
+              const points = lines.map((line) => line.getAttribute("points").split(" "));
+              const drops = [...document.querySelectorAll(".vgg-drop")];
+              const seen = drops.filter((drop) => drop.style.display !== "none");
+              return [...new Set(points.map((of) => of.filter(Boolean).length)), seen.length];
+            }"""
+        )
+
+    charts = replay.locator("svg").count()
+    assert shown(0) == [0, 0]
+    assert shown(16) == [16, 0]
+    assert shown(17) == [17, charts]  # the first division
+    assert shown(3) == [17, charts]
+
+
 def test_the_drawn_filters_are_the_recorded_bytes(replay, run):
     for epoch in (0, 17):
         replay.evaluate(f"model.set('epoch', {epoch})")

@@ -1,4 +1,5 @@
-// A recorded training, epoch by epoch: curves with a cursor, and the first layer's filters.
+// A recorded training, epoch by epoch: curves with a cursor, and the first layer's filters. The curves
+// reach as far as the reader has been, so that what comes next can be predicted.
 
 import { button, change, field, follow, h, liveLine, panel, svg } from "./common.js";
 
@@ -148,25 +149,34 @@ function chart(title, drops, move, lines, { log = false, write = String } = {}) 
     svg("text", { x: at, y: place, "text-anchor": anchor, "font-size": 12 }, text);
   const upright = (at, name) =>
     svg("line", { x1: at, x2: at, y1: TOP, y2: HEIGHT - BOTTOM, class: name });
-  const paths = Object.values(lines).map((values, i) =>
-    svg("polyline", {
-      points: values.map((value, at) => `${x(at + 1).toFixed(1)},${y(value).toFixed(1)}`).join(" "),
-      class: `vgg-line vgg-line-${i}`,
-    }));
+  const points = Object.values(lines).map((values) =>
+    values.map((value, at) => `${x(at + 1).toFixed(1)},${y(value).toFixed(1)}`));
+  const paths = points.map((_, i) => svg("polyline", { class: `vgg-line vgg-line-${i}` }));
+  const divisions = drops.map((epoch) => upright(x(epoch - 1), "vgg-drop"));
+  let reached = -1;
+  const reveal = (epoch) => {
+    if (epoch <= reached) return;
+    reached = epoch;
+    paths.forEach((path, i) => path.setAttribute("points", points[i].slice(0, epoch).join(" ")));
+    divisions.forEach((line, i) => {
+      line.style.display = drops[i] <= epoch ? "" : "none";
+    });
+    const now = ([name, values]) => `${name} from ${short(values[0])} to ${short(values[epoch - 1])}`;
+    const shown = epoch ? Object.entries(lines).map(now).join(", ") : "no epoch yet";
+    drawing.setAttribute("aria-label", `${title}: ${shown}`);
+  };
   const cursor = upright(x(0), "vgg-cursor");
-  const ends = Object.entries(lines).map(([name, values]) =>
-    `${name} from ${short(values[0])} to ${short(values.at(-1))}`);
   const rounded = (value) => write(short(value));
   const drawing = svg(
     "svg",
-    { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `${title}: ${ends.join(", ")}` },
+    { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img" },
     svg("path", { class: "vgg-axes",
       d: `M${LEFT} ${TOP}V${HEIGHT - BOTTOM}H${WIDTH - RIGHT}` }),
     label(LEFT - 5, rounded(high), "end", TOP + 4),
     label(LEFT - 5, rounded(low), "end", HEIGHT - BOTTOM),
     label(LEFT, "0", "middle", HEIGHT - 8),
     label(x(epochs), `epoch ${epochs}`, "end", HEIGHT - 8),
-    ...drops.map((epoch) => upright(x(epoch - 1), "vgg-drop")),
+    ...divisions,
     ...paths,
     cursor,
   );
@@ -180,6 +190,7 @@ function chart(title, drops, move, lines, { log = false, write = String } = {}) 
   return {
     figure: h("figure", {}, h("figcaption", {}, title), drawing),
     cursor: (epoch) => {
+      reveal(epoch);
       cursor.setAttribute("x1", x(epoch));
       cursor.setAttribute("x2", x(epoch));
     },
