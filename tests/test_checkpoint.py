@@ -122,7 +122,7 @@ def test_a_checkpoint_that_is_read_back_otherwise_never_gets_the_name(tmp_path, 
         def spoilt(tensors, path, metadata):
             save_file(tensors, path, metadata=metadata | {"state": "{}"})
 
-        patched.setattr(checkpoint, "save_file", spoilt)
+        patched.setattr("vgglib.weights.save_file", spoilt)
         with pytest.raises(OSError) as caught:
             write(tmp_path, Checkpoint({"epoch": 2}, {"x": torch.zeros(1)}))
     assert str(tmp_path) in str(caught.value)

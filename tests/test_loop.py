@@ -9,7 +9,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from refusing import refuses, warns
+from safetensors import safe_open
 from torch import nn
+from torchvision.transforms.v2.functional import rgb_to_grayscale
 
 import vgglib
 from vgglib import Callback, Config, Conv, Pixels, PixelsWarning, Recipe, augment, train
@@ -332,6 +334,60 @@ def test_any_net_trains_is_resumed_and_refused_as_a_run(data, tmp_path):
         vgglib.load_run(tmp_path)
 
 
+class Tied(Plain):
+    """Two layers that share a weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden, self.back = nn.Linear(5, 5), nn.Linear(5, 5)
+        self.back.weight = self.hidden.weight
+
+    def forward(self, images):
+        x = self.convolution(images).relu().mean((2, 3))
+        return self.last(self.back(self.hidden(x).relu()).relu())
+
+
+def test_tied_weights_are_written_and_resumed(data, tmp_path):
+    torch.manual_seed(0)
+    net, whole = Tied(), Tied()
+    whole.load_state_dict(net.state_dict())
+    fit(net, data, recipe(epochs=1), out=tmp_path)
+    fit(net, data, recipe(), out=tmp_path, resume=True)
+    fit(whole, data, recipe())
+    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), whole.parameters(), strict=True))
+    vgg = tiny()
+    vgg.features[2].bias = vgg.features[0].bias = nn.Parameter(torch.zeros(4))  # any two of a shape
+    vgg.features[3] = nn.Conv2d(4, 4, 3, padding=1)
+    vgg.features[3].bias = vgg.features[0].bias
+    path = vgglib.save_weights(vgg, tmp_path / "tied.safetensors")
+    with safe_open(path, framework="pt") as file:
+        assert torch.equal(file.get_tensor("features.3.bias"), file.get_tensor("features.0.bias"))
+
+
+class Counting(nn.ReLU):
+    """A layer that keeps more than tensors."""
+
+    def get_extra_state(self):
+        return {"calls": 3}
+
+    def set_extra_state(self, state):
+        assert state == {"calls": 3}
+
+
+def test_a_state_beside_tensors_is_named_before_anything_is_written(data, tmp_path):
+    net = tiny()
+    net.features[1] = Counting()
+    fit(net, data, recipe(epochs=1))
+    got = ("features.1._extra_state", "dict")
+    with refuses(ValueError, got=got, remedy=("Tensor", "buffer", "out=")):
+        fit(net, data, recipe(epochs=1), out=tmp_path / "run")
+    with refuses(ValueError, got=got, remedy=".pth"):
+        vgglib.save_weights(net, tmp_path / "w.safetensors")
+    assert not list(tmp_path.iterdir())
+    path = vgglib.save_weights(net, tmp_path / "w.pth")
+    net.load_state_dict(torch.load(path, weights_only=True))
+
+
 @pytest.mark.parametrize("schedule", ["cosine", "step", "constant"])
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_a_resumed_run_ends_with_the_same_bits(data, tmp_path, optimizer, schedule):
@@ -377,6 +433,19 @@ def test_a_trained_net_knows_its_pixels_and_goes_on_with_them(data, tmp_path):
         warnings.simplefilter("error")
         fit(net, brighter, recipe(epochs=1))
     assert net.pixels.mean[0] == pytest.approx(255 - again.pixels.mean[0])
+
+
+def test_a_net_for_grey_images_trains_in_grey(data):
+    net = tiny(in_channels=1)
+    with refuses(ValueError, got="3 values", accepts="images 1"):
+        fit(net, data, recipe(epochs=1))
+    net.pixels = Pixels((100,), (50,))
+    with warns(PixelsWarning, got="shades"):
+        history = fit(net, data, recipe(epochs=1))
+    assert net.pixels == Pixels((100,), (50,)) and np.isfinite(history.val_loss.iloc[0])
+    grey = rgb_to_grayscale(data.test.images.float())
+    expected = F.cross_entropy(net((grey - 100) / 50), data.test.labels).item()
+    assert vgglib.evaluate(net, data.test)["loss"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_without_validation_images_nothing_is_validated(data):

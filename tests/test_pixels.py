@@ -16,7 +16,7 @@ from torch import nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
 import vgglib
-from vgglib import Pixels, PixelsWarning, evaluate, load_weights, predict, vgg
+from vgglib import Pixels, PixelsWarning, evaluate, features, load_weights, predict, vgg
 from vgglib.evaluate import Dense, MultiCrop
 
 SMALL = {"width": 1 / 16, "image_size": 32, "num_classes": 10}
@@ -60,6 +60,50 @@ def test_they_travel_with_the_state_dict_and_torchvision_overlooks_them(net, tmp
     fresh = nn.Sequential(vgg("A", batch_norm=True, **SMALL))
     fresh.load_state_dict(around.state_dict())
     assert knows(fresh[0])
+
+
+def test_a_state_says_which_pixels_its_net_knew(net):
+    unknowing = vgg("A", batch_norm=True, **SMALL)
+    net.load_state_dict(dict(unknowing.state_dict()))  # tensors alone say nothing
+    assert knows(net)
+    head = copy.copy(unknowing.state_dict())
+    for name in [name for name in head if name.startswith("features")]:
+        del head[name]
+    net.load_state_dict(head, strict=False)  # whatever it is, the first layer goes on as it was
+    assert knows(net)
+    around = nn.Sequential(net)
+    around.load_state_dict(nn.Sequential(unknowing).state_dict())
+    assert (net.pixels, net.classes) == (None, None)
+
+
+def test_a_state_of_other_channels_changes_no_pixels(net, tmp_path):
+    grey = vgg("A", batch_norm=True, in_channels=1, **SMALL)
+    grey.pixels = Pixels((100,))
+    with refuses(RuntimeError, got="features.0.weight"):
+        grey.load_state_dict(net.state_dict())
+    assert grey.pixels == Pixels((100,))
+    said = {"vgglib.pixels": json.dumps({"mean": [100], "std": None})}
+    save_file(net.state_dict(), tmp_path / "w.safetensors", metadata=said)
+    other = vgg("A", batch_norm=True, **SMALL)
+    before = copy.deepcopy(other.state_dict())
+    with refuses(ValueError, got="1 values", accepts="images 3"):
+        load_weights(other, tmp_path / "w.safetensors")
+    assert all(torch.equal(before[name], value) for name, value in other.state_dict().items())
+
+
+def test_only_pixels_of_its_own_channels_can_be_put_on_a_net(net):
+    with refuses(TypeError, got="((100,), (50,))", accepts="None", remedy="vgglib.Pixels(mean"):
+        net.pixels = ((100,), (50,))
+    with refuses(ValueError, got="2 values", accepts="images 3"):
+        net.pixels = Pixels((1, 2))
+    assert knows(net)
+    around = nn.Sequential(net)
+    around.pixels = ((100,), (50,))
+    with refuses(TypeError, got="((100,), (50,))", remedy="vgglib.Pixels(mean"):
+        predict(around, photo())
+    around.pixels = nn.Identity()  # a layer of that name
+    with refuses(ValueError, got="Sequential", remedy="mean="):
+        predict(around, photo())
 
 
 def test_weights_of_another_kind_of_net_are_named(net):
@@ -257,10 +301,54 @@ def test_what_predict_refuses(net, tmp_path):
         predict(net, [3])
     with refuses(ValueError, got="none", accepts="at least 1"):
         predict(net, [])
+    with refuses(TypeError, got="NoneType", accepts="PIL"):
+        predict(net, None)
+    with refuses(ValueError, got=("(3, 32, 32)", "(3, 40, 40)"), remedy="net.transforms()"):
+        predict(net, [torch.zeros(3, 32, 32), torch.zeros(3, 40, 40)])
+    with refuses(ValueError, got="NaN"):
+        predict(net, torch.full((3, 32, 32), torch.nan))
     with refuses(ValueError, got="2 names", accepts="10 classes"):
         predict(net, photo(), classes=["a", "b"])
     with refuses(ValueError, got=("top", 0), accepts="positive"):
         predict(net, photo(), top=0)
+
+
+@pytest.mark.parametrize(
+    "shape", [(), (5,), (0, 4), (4, 0, 3), (4, 5, 5), (4, 5, 0), (1, 2, 4, 5, 3)]
+)
+@pytest.mark.parametrize("kind", [np.uint8, np.float32, complex, object])
+def test_arrays_that_are_no_pictures_are_named(net, shape, kind):
+    odd = np.zeros(shape, kind)
+    got = (odd.dtype, str(odd.shape[-4:]))  # a batch is named by its first
+    with refuses(TypeError, got=got, accepts=("(H, W, 3)", "(3, H, W)")):
+        predict(net, odd)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [
+        *(
+            (shape, dtype)
+            for shape in ((), (5,), (3, 0, 4))
+            for dtype in (torch.float, torch.uint8)
+        ),
+        ((5, 4, 4), torch.uint8),
+        ((3, 4, 4), torch.bool),
+        ((3, 4, 4), torch.complex64),
+    ],
+)
+def test_tensors_that_are_no_pictures_are_named(net, shape, dtype):
+    with refuses(TypeError, got=(dtype, str(shape)), accepts=("(H, W, 3)", "(3, H, W)")):
+        predict(net, torch.zeros(shape, dtype=dtype))
+
+
+def test_grey_and_see_through_arrays_are_pictures(net):
+    pixels = np.asarray(photo())
+    grey, clear = pixels[..., :1], np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8)])
+    for same in ((grey, grey[..., 0], np.repeat(grey, 3, 2)), (pixels, clear)):
+        tables = [predict(net, array) for array in same]
+        tables.append(predict(net, torch.tensor(np.atleast_3d(same[0])).movedim(2, 0)))
+        assert all(table.equals(tables[0]) for table in tables)
 
 
 # ------------------------------------------------------------------------------- heads and channels
@@ -299,6 +387,27 @@ def test_images_of_other_channels():
     crop = net.transforms()(photo().convert("L"))
     assert crop.shape == (1, 32, 32) and crop.abs().max() < 4
     assert len(predict(net, photo(), top=2)) == 2
+
+
+def test_what_looks_into_a_net_takes_grey_images(images):
+    torch.manual_seed(0)
+    net, one = vgg("A", in_channels=1, init="he", **SMALL).eval(), torch.randn(1, 1, 32, 32)
+    net.pixels = Pixels((100,), (50,))
+    assert features.activations(net, one[0], "conv1_1")["conv1_1"].shape == (1, 4, 32, 32)
+    torch.testing.assert_close(vgglib.dense(net)(one)[..., 0, 0], net(one))
+    assert features.saliency(net, one[0]).shape == (32, 32)
+    assert features.occlusion(net, one[0]).shape == (32, 32)
+    picture, history = features.maximise(net, "conv2_1", 0, size=16, steps=3)
+    assert picture.shape == (3, 16, 16) and len(history) == 4
+    grey = net.pixels(images)
+    assert grey.shape == (6, 1, 32, 32)
+    for test in (Dense(net, scales=32, mirror=False), MultiCrop(net, scales=32, mirror=False)):
+        torch.testing.assert_close(test(images), net(grey).softmax(1).detach())
+    found = vgglib.transfer.descriptors(net, images, scales=32, mirror=False)["pool5"][0]
+    torch.testing.assert_close(found, net.features(grey).mean((2, 3)).detach())
+    for look in (vgglib.dense(net), lambda x: features.activations(net, x, "conv1_1")):
+        with refuses(ValueError, got="(1, 3, 32, 32)", accepts="(N, 1, H, W)"):
+            look(torch.zeros(1, 3, 32, 32))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])

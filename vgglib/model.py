@@ -21,7 +21,7 @@ from . import checks
 from .augment import centre_crop
 from .configs import LRN, Config, resolve
 from .initialise import initialise
-from .pixels import Pixels, pixels_of
+from .pixels import Pixels, check_pixels, pixels_of
 from .weights import HEADS, KEY, load_weights
 
 
@@ -53,7 +53,8 @@ class VGG(nn.Module):
     pixels : Pixels or None
         How images are normalised for the weights that the net holds; training and
         :func:`~vgglib.load_weights` set it, it travels with the ``state_dict``, and what is given
-        no ``mean`` and ``std`` takes it.
+        no ``mean`` and ``std`` takes it. The ``state_dict`` of a net that knows none makes it None;
+        a plain dict of tensors, such as an average of weights, leaves it.
     classes : tuple of str or None
         Name of each class, if the weights came with them.
 
@@ -234,6 +235,11 @@ class VGG(nn.Module):
         self.classifier[-1] = initialise(new, "xavier")
         return self
 
+    def __setattr__(self, name: str, value) -> None:
+        if name == "pixels" and value is not None:
+            check_pixels(value, self.in_channels)
+        super().__setattr__(name, value)
+
     def state_dict(self, *args, **options):
         """As in torch; its metadata say how images are normalised and what the classes are."""
         state = super().state_dict(*args, **options)
@@ -244,10 +250,14 @@ class VGG(nn.Module):
 
     def _load_from_state_dict(self, state_dict, prefix, local_metadata, *rest) -> None:
         if KEY in local_metadata:
-            self.pixels, classes = Pixels.from_json(local_metadata[KEY])
+            pixels, classes = Pixels.from_json(local_metadata[KEY])
+            if len(pixels.mean) == self.in_channels:  # else torch says which weights do not fit
+                self.pixels = pixels
             whole = f"{prefix}{list(self.layer_names.values())[-1]}.weight" in state_dict
             if whole and classes and len(classes) == self.num_classes:
                 self.classes = classes
+        elif "version" in local_metadata and f"{prefix}features.0.weight" in state_dict:
+            self.pixels = self.classes = None  # of a net that knew none
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
 
     def __prepare_scriptable__(self) -> VGG:

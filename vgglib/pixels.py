@@ -7,7 +7,6 @@ torchvision's nets overlook it, in checkpoints, and in what :func:`vgglib.save_w
 
 from __future__ import annotations
 
-import functools
 import json
 import warnings
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torchvision.transforms.v2.functional import rgb_to_grayscale
 
 from . import checks
 from .augment import normalise
@@ -35,7 +35,7 @@ class Pixels:
     Parameters
     ----------
     mean : sequence of float
-        Colour that is subtracted, a value a channel.
+        Colour that is subtracted, a value a channel. With one value pictures are turned into grey.
     std : sequence of float, optional
         What the difference is divided by; the paper divides by nothing.
 
@@ -61,14 +61,20 @@ class Pixels:
         return cls([value * unit for value in mean], [round(value * unit, 9) for value in std])
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Pixels of 0–255, (..., C, H, W), as the net takes them."""
-        return normalise(images, self.mean, self.std)
+        """Pixels of 0–255, (..., C, H, W), as the net takes them: in grey, if it sees grey."""
+        return normalise(self._grey(images), self.mean, self.std)
 
     def on(self, device: torch.device) -> Callable[[Tensor], Tensor]:
         """The same, its numbers kept on a device: copied with each batch, they make a GPU wait."""
         mean = torch.tensor(self.mean, device=device)
         std = None if self.std is None else torch.tensor(self.std, device=device)
-        return functools.partial(normalise, mean=mean, std=std)
+        return lambda images: normalise(self._grey(images), mean, std)
+
+    def _grey(self, images: Tensor) -> Tensor:
+        """RGB as the one channel of a net for grey images."""
+        if len(self.mean) > 1 or images.shape[-3] != 3:
+            return images
+        return rgb_to_grayscale(images if images.is_floating_point() else images.float())
 
     def to_json(self, classes: Sequence[str] | None = None) -> str:
         """All that a reader of the weights needs to know, other programs included."""
@@ -110,6 +116,28 @@ class Pixels:
         return f"mean ({listed(self.mean)}){divided}"
 
 
+def check_pixels(pixels: object, channels: int | None = None) -> Pixels:
+    """Raise an error if they are no ``Pixels``, or not of as many channels as a net's images."""
+    if not isinstance(pixels, Pixels):
+        raise TypeError(
+            f"a net's pixels are a vgglib.Pixels or None, got {pixels!r}; "
+            "vgglib.Pixels(mean, std) makes one, in units of 0–255"
+        )
+    if channels not in (None, len(pixels.mean)):
+        raise ValueError(
+            f"mean has {len(pixels.mean)} values, the net's images {channels}; give one a channel"
+        )
+    return pixels
+
+
+def known_to(net: nn.Module) -> Pixels | None:
+    """The normalisation that a net of any kind carries, checked."""
+    own = getattr(net, "pixels", None)
+    if own is None or isinstance(own, nn.Module):  # a layer of that name
+        return None
+    return check_pixels(own, getattr(net, "in_channels", None))
+
+
 def pixels_of(
     net: nn.Module, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
 ) -> Pixels:
@@ -125,7 +153,7 @@ def pixels_of(
     PixelsWarning
         If what is given is not what the net was trained with.
     """
-    own = getattr(net, "pixels", None)
+    own = known_to(net)
     if mean is None:
         if own is None:
             raise ValueError(
@@ -136,12 +164,7 @@ def pixels_of(
         if std is not None:
             raise ValueError(f"std={std!r} is given without mean; give both or neither")
         return own
-    given = Pixels(mean, std)
-    channels = getattr(net, "in_channels", len(given.mean))
-    if len(given.mean) != channels:
-        raise ValueError(
-            f"mean has {len(given.mean)} values, the net's images {channels}; give one a channel"
-        )
+    given = check_pixels(Pixels(mean, std), getattr(net, "in_channels", None))
     if given.std and max(given.std) < 1 >= max(given.mean):
         warnings.warn(
             f"{given} look like values for pixels of 0–1; here they are of 0–255: "

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torchvision.transforms.v2.functional import rgb_to_grayscale, to_pil_image
 
 from . import checks
 from .augment import centre_crop
 from .modes import as_it_was
-from .pictures import read, rgb
+from .pictures import read
 from .pixels import Pixels, pixels_of
 from .precision import autocast
 
@@ -71,12 +71,9 @@ def predict(
     OSError
         If a file cannot be read or is missing; the message names it.
     """
-    pictures: list[Picture] = (
-        [images]
-        if isinstance(images, (Image.Image, str, os.PathLike))
-        or (isinstance(images, (np.ndarray, Tensor)) and images.ndim < 4)
-        else list(images)
-    )
+    one = isinstance(images, (np.ndarray, Tensor)) and images.ndim < 4
+    one = one or isinstance(images, (Image.Image, str, os.PathLike))
+    pictures: list[Any] = list(images) if isinstance(images, Iterable) and not one else [images]
     if not pictures:
         raise ValueError("predict needs at least 1 picture, got none")
     checks.whole("top", top), checks.whole("batch_size", batch_size)
@@ -92,7 +89,13 @@ def predict(
     with as_it_was(net):
         for start in range(0, len(pictures), batch_size):
             part = pictures[start : start + batch_size]
-            batch = torch.stack([_prepared(picture, size, known) for picture in part])
+            crops = [_prepared(picture, size, known) for picture in part]
+            if len(shapes := {tuple(crop.shape) for crop in crops}) > 1:
+                raise ValueError(
+                    "tensors in floating point are taken as they are and must have one shape, got "
+                    f"{' and '.join(map(str, sorted(shapes)))}; net.transforms() makes such"
+                )
+            batch = torch.stack(crops)
             with autocast(some.device, precision):
                 scores = net(batch.to(some.device, some.dtype))
             rows.append(scores.float().softmax(1).cpu())
@@ -115,23 +118,23 @@ def predict(
 
 def _prepared(picture: Picture, size: int, known: Pixels | None) -> Tensor:
     """One picture as the net takes it, (3, size, size)."""
-    if isinstance(picture, Tensor) and picture.is_floating_point():
-        return picture
+    kind = type(picture).__name__
+    if isinstance(picture, (np.ndarray, Tensor)):
+        kind = f"{kind} of {picture.dtype}, {tuple(picture.shape)}"
     if isinstance(picture, (str, os.PathLike)):
         picture = read(os.path.expanduser(picture))
-    elif isinstance(picture, Tensor) and picture.dtype == torch.uint8 and picture.ndim == 3:
-        # So that all kinds are resized alike.
-        return _prepared(to_pil_image(picture), size, known)
-    elif isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.ndim in (2, 3):
-        picture = Image.fromarray(picture)
-    elif not isinstance(picture, Image.Image):
-        kind = type(picture).__name__
-        if isinstance(picture, (np.ndarray, Tensor)):
-            kind = f"{kind} of {picture.dtype}, {tuple(picture.shape)}"
+    elif isinstance(picture, Tensor) and picture.ndim == 3 and picture.numel():
+        if picture.is_floating_point():
+            return picture
+        picture = picture.movedim(0, -1).cpu().numpy()  # so that all kinds are resized alike
+    if isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.size:
+        form = picture.shape[2:]  # (): grey; 2 and 4 channels: how opaque it is comes last
+        if picture.ndim > 1 and form in ((), (1,), (2,), (3,), (4,)):
+            picture = Image.fromarray(picture[..., 0] if form == (1,) else picture)
+    if not isinstance(picture, Image.Image):
         raise TypeError(
             f"a picture is a PIL image, a path, uint8 pixels (H, W, 3) as an array or (3, H, W) as "
             f"a tensor; got {kind}"
         )
     assert known is not None  # but for floats
-    crop = centre_crop(round(size * 256 / 224), size)(rgb(picture))  # (3, size, size), 0–255
-    return known(rgb_to_grayscale(crop) if len(known.mean) == 1 else crop)
+    return known(centre_crop(round(size * 256 / 224), size)(picture))  # (3, size, size), 0–255

@@ -122,8 +122,8 @@ def load_weights(
     broken = [k for k, v in state.items() if not torch.isfinite(v).all()]
     if broken:
         raise ValueError(f"{source} holds values that are not finite in {', '.join(broken[:3])}")
+    model.pixels, model.classes = known or (None, None)  # first, as it refuses other channels
     model.load_state_dict({**model.state_dict(), **state})
-    model.pixels, model.classes = known or (None, None)
     if head == "new":
         model.classes = None
     return model
@@ -147,7 +147,7 @@ def save_weights(model: Net, path: str | os.PathLike) -> Path:
     Raises
     ------
     ValueError
-        For another suffix.
+        For another suffix, or a .safetensors of a net whose state is not tensors alone.
     OSError
         If it cannot be written; what was there before is untouched.
     """
@@ -157,15 +157,14 @@ def save_weights(model: Net, path: str | os.PathLike) -> Path:
     for wrapped in ("_orig_mod", "module"):  # by torch.compile, DataParallel
         model = getattr(model, wrapped, model)
     fresh, state = path.with_name(f"{path.name}.new"), model.state_dict()
+    if path.suffix == ".safetensors" and (extra := no_tensors(state)):
+        raise ValueError(f"{path.name} can hold tensors only, and {extra}; write a .pth")
     try:
         if path.suffix == ".pth":
             torch.save(state, fresh)
         else:
             text = state._metadata[""].get(KEY)
-            tensors = {name: value.contiguous() for name, value in state.items()}
-            save_file(tensors, fresh, metadata={"format": "pt"} | ({KEY: text} if text else {}))
-            with contextlib.suppress(OSError):  # not every file system knows modes
-                fresh.chmod(0o644)  # safetensors writes files that only their owner can read
+            write_tensors(state, fresh, {"format": "pt"} | ({KEY: text} if text else {}))
         os.replace(fresh, path)
     except (OSError, RuntimeError, SafetensorError) as error:
         with contextlib.suppress(OSError):
@@ -384,6 +383,25 @@ def _read(path: Path) -> tuple[Mapping[str, Tensor], tuple | None]:
             "torch.save(net.state_dict(), …) writes one"
         )
     return state, _metadata(state)
+
+
+def no_tensors(state: Mapping[str, Any]) -> str:
+    """What of a state_dict is no tensor, as a layer's get_extra_state may give; "" if all are."""
+    found = (f"{k} is a {type(v).__name__}" for k, v in state.items() if not isinstance(v, Tensor))
+    return next(found, "")
+
+
+def write_tensors(tensors: Mapping[str, Tensor], path: Path, about: dict[str, str]) -> None:
+    """Write a .safetensors file; tied weights, which share their memory, are written one by one."""
+    own, taken = {}, set()
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().cpu().contiguous()
+        place = tensor.untyped_storage().data_ptr()
+        own[name] = tensor.clone() if place in taken else tensor
+        taken.add(place)
+    save_file(own, path, metadata=about)
+    with contextlib.suppress(OSError):  # not every file system knows modes
+        path.chmod(0o644)  # safetensors writes files that only their owner can read
 
 
 def digest(state: str, tensors: Mapping[str, Tensor]) -> str:

@@ -126,15 +126,14 @@ class Transformed(Dataset):
 def _batches(
     split, size, pixels: Pixels, batch_size, workers, device
 ) -> Iterator[tuple[Tensor, Tensor]]:
+    normalised = pixels.on(device)
     if isinstance(split, ImageSet):
-        normalised = pixels.on(device)
         for start in range(0, len(split), batch_size):
             part = split[start : start + batch_size]
             yield normalised(part.images.to(device)), part.labels.to(device)
     else:
-        crop = centre_crop(round(size * 256 / 224), size, mean=pixels.mean, std=pixels.std)
         loader = DataLoader(
-            Transformed(split, crop),
+            Transformed(split, centre_crop(round(size * 256 / 224), size)),
             batch_size,
             num_workers=workers,
             pin_memory=device.type == "cuda",
@@ -142,4 +141,5 @@ def _batches(
             generator=torch.Generator(),
         )
         for images, labels in loader:
-            yield images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+            images, labels = (part.to(device, non_blocking=True) for part in (images, labels))
+            yield normalised(images), labels

@@ -49,8 +49,9 @@ class DenseVGG(nn.Module):
         ValueError
             If the images have another shape or are too small.
         """
-        if images.ndim != 4 or images.shape[1] != 3:
-            raise ValueError(f"a dense net takes (N, 3, H, W), got {tuple(images.shape)}")
+        channels = next(self.features.parameters()).shape[1]  # of the first kernels
+        if images.ndim != 4 or images.shape[1] != channels:
+            raise ValueError(f"a dense net takes (N, {channels}, H, W), got {tuple(images.shape)}")
         if min(images.shape[2:]) < self.smallest:
             raise ValueError(
                 f"images of {images.shape[2]}×{images.shape[3]} px are too small: fc6 fits into "

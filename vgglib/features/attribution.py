@@ -109,8 +109,8 @@ def occlusion(
         lost = Occlusion(score).attribute(
             images,
             target=targets,
-            sliding_window_shapes=(3, window, window),
-            strides=(3, stride, stride),
+            sliding_window_shapes=(images.shape[1], window, window),
+            strides=(images.shape[1], stride, stride),
             baselines=0,
             perturbations_per_eval=8,
         )  # (N, 3, H, W), the same for the three colours

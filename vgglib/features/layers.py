@@ -24,7 +24,8 @@ def activations(
     model : nn.Module
         A net of :func:`~vgglib.vgg`, or any other.
     images : Tensor, (N, 3, H, W) or (3, H, W)
-        Normalised. Of a size other than the net's if all layers lie in its convolutional part.
+        Normalised, and of as many channels as the net takes (``in_channels``). Of a size other than
+        the net's if all layers lie in its convolutional part.
     layers : str or sequence of str
         ``"conv3_2"``, ``"relu5_3"``, ``"pool4"``, ``"fc6"`` … for a VGG (see
         ``VGG.layer_names``), or module names such as ``"features.0"`` for any net.
@@ -98,9 +99,11 @@ def as_batch(model: nn.Module, images: Tensor) -> Tensor:
             "features.preprocess makes one of a photo, augment.normalise of uint8 pixels"
         )
     images = images[None] if images.ndim == 3 else images
-    if images.ndim != 4 or images.shape[1] != 3:
+    channels = getattr(model, "in_channels", 3)
+    if images.ndim != 4 or images.shape[1] != channels:
         raise ValueError(
-            f"images must have the shape (N, 3, H, W) or (3, H, W), got {tuple(images.shape)}"
+            f"images must have the shape (N, {channels}, H, W) or ({channels}, H, W), got "
+            f"{tuple(images.shape)}"
         )
     parameter = next(model.parameters())
     return images.to(parameter.device, parameter.dtype)

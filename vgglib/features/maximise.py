@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from tqdm import trange
 
 from ..augment import IMAGENET_RGB_PCA
-from ..pixels import Pixels
+from ..pixels import Pixels, known_to
 from .layers import channel_score, path_of
 from .photos import AUTHORS_MEAN
 
@@ -72,7 +72,7 @@ def maximise(
             if path_of(model, layer).startswith("features.")
             else getattr(model, "image_size", 224)
         )
-    known = getattr(model, "pixels", None) or Pixels(AUTHORS_MEAN)
+    known = known_to(model) or Pixels(AUTHORS_MEAN)
     pixels = known if mean is None else Pixels(mean, std)
     generator = torch.Generator().manual_seed(seed)
     spectrum = 0.01 * torch.randn(3, size, size // 2 + 1, 2, generator=generator)

@@ -19,13 +19,12 @@ from types import ModuleType
 import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..configs import LRN, Config, Conv
 from ..model import VGG
 from ..pixels import Pixels
-from ..weights import LAST, digest
+from ..weights import LAST, digest, write_tensors
 
 fcntl: ModuleType | None
 try:
@@ -191,9 +190,7 @@ def write(folder: Path, checkpoint: Checkpoint) -> Path:
     state = json.dumps(checkpoint.state, default=float)  # of NumPy and torch, too
     header = {"format": FORMAT, "state": state, "sha256": digest(state, tensors)}
     try:
-        save_file(tensors, fresh, metadata=header)
-        with contextlib.suppress(OSError):  # not every file system knows modes
-            fresh.chmod(0o644)  # safetensors writes files that only their owner can read
+        write_tensors(tensors, fresh, header)
         with open(fresh, "rb+") as file:
             os.fsync(file.fileno())
         read(fresh)

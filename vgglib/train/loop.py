@@ -21,7 +21,7 @@ from ..data import Data, ImageSet
 from ..devices import Place, random_state_kept
 from ..model import VGG
 from ..modes import frozen
-from ..pixels import Pixels, PixelsWarning
+from ..pixels import Pixels, PixelsWarning, check_pixels, known_to
 from .batches import Batches, check_data, check_size, pipeline, split
 from .callbacks import Callback, OnEpoch, Progress
 from .recipe import Recipe
@@ -201,7 +201,8 @@ def train(
 def tell(model: nn.Module, pixels: Pixels, classes: tuple[str, ...] | None) -> None:
     """Leave on a net, and on a VGG inside it, what its weights are trained with."""
     for module in model.modules():
-        if module is model or isinstance(module, VGG):
+        fits = getattr(module, "in_channels", len(pixels.mean)) == len(pixels.mean)
+        if module is model or (isinstance(module, VGG) and fits):
             for name, value in {"pixels": pixels, "classes": classes}.items():
                 if name not in module._modules:  # a net's own part of that name
                     setattr(module, name, value)
@@ -235,9 +236,11 @@ def fit(
 
 def the_pixels(model: nn.Module, data: Data, recipe: Recipe, place: Place) -> Pixels:
     """What the net knows already, else what the recipe makes of the data."""
-    wanted, own = Pixels(*recipe.normalisation(data)), getattr(model, "pixels", None)
-    if own is None or own.same_as(wanted):
-        return wanted if own is None else own
+    wanted, own = Pixels(*recipe.normalisation(data)), known_to(model)
+    if own is None:
+        return check_pixels(wanted, getattr(model, "in_channels", None))
+    if own.same_as(wanted):
+        return own
     if place.first:
         warnings.warn(
             f"the net's weights were trained with {own}, and it goes on with that; {data.name} "

@@ -32,6 +32,7 @@ from ..evaluate import evaluate
 from ..model import VGG
 from ..pixels import Pixels
 from ..precision import HALF, autocast, imitates, precision_on, products_in_tf32
+from ..weights import no_tensors
 from . import checkpoint, report
 from .batches import Batches, size_of, told_of_shared_memory
 from .callbacks import Callback
@@ -159,6 +160,11 @@ class Run:
                 "parameters holds weights outside of the net, which a checkpoint would lack; make "
                 "them part of the net, or train without out="
             )
+        if extra := no_tensors(self.model.state_dict()):
+            raise ValueError(
+                f"a checkpoint holds tensors only, and {extra}; let its get_extra_state give a "
+                "Tensor, keep what it holds in a buffer, or train without out="
+            )
         self.folder, self.checkpoint_steps = folder, checkpoint_steps
         # What keeps checkpoints from being written is known now, and not after an epoch.
         self.first_does(lambda: checkpoint.room_for(folder, self.checkpoint_bytes()))
@@ -227,7 +233,8 @@ class Run:
 
     def finite(self) -> bool:
         """Are all weights, and the averages of batch norm, finite in every process?"""
-        fine = torch.stack([t.isfinite().all() for t in self.model.state_dict().values()]).all()
+        values = (t for t in self.model.state_dict().values() if isinstance(t, Tensor))
+        fine = torch.stack([value.isfinite().all() for value in values]).all()
         return not self.place.any(int(not fine))
 
     def settings(self) -> dict:
