@@ -26,7 +26,6 @@ from vgglib.evaluate import (
     read_image,
     test_scales,
     top_k_error,
-    views,
 )
 
 MEAN, STD = (120.0, 110.0, 100.0), (60.0, 61.0, 62.0)
@@ -216,7 +215,7 @@ def test_scales_are_the_papers(scale, size, expected):
 def test_scales_of_small_nets_keep_the_ratio():
     assert test_scales(37, 32) == (32, 37, 42)
     for scale in (200, (256, 250), (200, 300), 256.5, (256,), "256", None):
-        with refuses(ValueError, got=repr(scale), accepts=("S ≥ 224", "(S_min, S_max)")):
+        with refuses(ValueError, got=repr(scale), accepts=(224, "(S_min, S_max)")):
             test_scales(scale)
 
 
@@ -541,9 +540,6 @@ def test_the_smallest_settings_are_accepted(net, pixels):
     assert len(list(MultiCrop(net, MEAN, grid=1).views(torch.zeros(1, 3, 64, 70)))) == 1
     corners = MultiCrop(net, MEAN, grid=2).views(torch.arange(70.0).expand(1, 3, 64, 70))
     assert [view[0, 0, 0, 0].item() for view in corners] == [0, 6, 0, 6]
-    with pytest.raises(TypeError) as caught:
-        views._Views(net, MEAN, scales=64)(pixels)
-    assert "Dense" in str(caught.value) and "MultiCrop" in str(caught.value)
 
 
 def test_a_crop_larger_than_the_image_is_refused_where_fc6_would_fit():

@@ -76,9 +76,9 @@ def test_a_mirror_image_has_the_same_descriptor(net, images):
 @pytest.mark.parametrize(
     ("change", "got", "accepts"),
     [
-        ({"scales": 3}, ("scales", "(3,)"), "4 px"),
+        ({"scales": 3}, ("scales", 3), "4 px"),
         ({"scales": ()}, ("scales", "()"), "4 px"),
-        ({"scales": 16.0}, ("scales", "(16.0,)"), "4 px"),
+        ({"scales": 16.0}, ("scales", 16.0), "4 px"),
         ({"layers": ["fc3"]}, ("descriptors", "fc3"), ("conv1_1", "pool2")),
         ({"layers": ["conv9_1"]}, ("descriptors", "conv9_1"), ("conv1_1", "pool2")),
         (

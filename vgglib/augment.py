@@ -9,7 +9,6 @@ live on the device.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Integral
 
 import torch
 import torch.nn.functional as F
@@ -103,10 +102,8 @@ class ColourShift(nn.Module):
                 "ColourShift needs eigenvalues of shape (3,) and eigenvectors of shape (3, 3), got "
                 f"{tuple(eigenvalues.shape)} and {tuple(eigenvectors.shape)}; rgb_pca makes them"
             )
-        if not std >= 0:
-            raise ValueError(f"std must not be negative, got {std!r}")
         self.register_buffer("axes", 255 * eigenvectors * eigenvalues)  # (3, 3), 0–255 units
-        self.std = std
+        self.std = checks.real("std", std, "[0, ∞)")
 
     def forward(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Shift (3, H, W) or each image of (N, 3, H, W), floating point in 0–255 units."""
@@ -287,14 +284,7 @@ def cutout(images: Tensor, side: int, fill: Tensor, *, centres: Tensor | None = 
 
 
 def _check_scale(scale: int | tuple[int, int], crop: int) -> tuple[int, int]:
-    pair = scale if isinstance(scale, (tuple, list)) else (scale, scale)
-    whole = all(isinstance(n, Integral) and not isinstance(n, bool) for n in (crop, *pair))
-    if not whole or len(pair) != 2 or not 0 < crop <= pair[0] <= pair[1]:
-        raise ValueError(
-            "scale must be S or (S_min, S_max), whole numbers with 0 < crop ≤ S_min ≤ S_max, "
-            f"got {scale!r} for a crop of {crop!r} px"
-        )
-    return int(pair[0]), int(pair[1])
+    return checks.span("scale", scale, checks.whole("crop", crop))
 
 
 def _normalising(mean: Sequence[float], std: Sequence[float] | None) -> v2.Normalize:

@@ -21,6 +21,19 @@ def whole(name: str, value: object, least: int = 1, why: str = "") -> int:
     return int(value)
 
 
+def span(name: str, value: Any, least: int) -> tuple[int, int]:
+    """A scale S, or (S_min, S_max), as a pair of whole numbers of at least ``least``."""
+    pair = tuple(value) if isinstance(value, tuple | list) else (value, value)
+    try:
+        low, high = (whole(name, side, least) for side in pair)
+        return low, whole(name, high, low)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"{name} must be S or (S_min, S_max), whole numbers with {least} ≤ S_min ≤ S_max, got "
+            f"{value!r}"
+        ) from None
+
+
 def real(name: str, value: Any, interval: str = "(-∞, ∞)", such_as: str = "") -> float:
     """A number in an interval such as ``"[0, 1)"``; a round bracket leaves the end out."""
     low, high = (float(end.replace("∞", "inf")) for end in interval[1:-1].split(","))

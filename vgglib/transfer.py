@@ -16,10 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from . import checks
 from .data import ImageSet
 from .devices import Place
 from .evaluate import check_labels
-from .evaluate.views import Images, rescaled
+from .evaluate.views import Images, check_scales, rescaled
 from .extras import extra
 from .features import activations
 from .model import VGG
@@ -82,7 +83,6 @@ def descriptors(
         If there is no image, a layer is unknown or has no places to average over, Q is too small
         for the deepest layer, or images are of another type.
     """
-    scales = tuple(scales) if isinstance(scales, Sequence) else (scales,)
     names = net.layer_names
     layers = [name for name in names if name.startswith("pool")] if layers is None else layers
     for layer in layers:
@@ -92,11 +92,8 @@ def descriptors(
                 f"the convolutional part, which has {', '.join(_convolutional(names))}"
             )
     stages = sum(isinstance(module, nn.MaxPool2d) for module in net.features)
-    if not scales or any(not isinstance(q, int) or q < 2**stages for q in scales):
-        raise ValueError(
-            f"scales must be whole numbers of at least {2**stages} px, which {stages} pools halve "
-            f"to one place; got {scales!r}"
-        )
+    why = f"which {stages} pools halve to one place"
+    scales = check_scales(scales, 2**stages, why)
     if not len(images):
         raise ValueError("descriptors needs at least 1 image, got 0")
     device = next(net.parameters()).device
@@ -150,13 +147,9 @@ def aggregate(by_scale: Tensor, how: str = "average") -> Tensor:
             f"aggregate takes one layer's descriptors, (scales, N, channels), got "
             f"{tuple(by_scale.shape)}"
         )
-    if how == "average":
-        joined = by_scale.mean(0)
-    elif how == "stack":
-        joined = by_scale.movedim(0, 1).flatten(1)  # (N, scales · channels)
-    else:
-        raise ValueError(f"how must be 'average' or 'stack', got {how!r}")
-    return F.normalize(joined, dim=1)
+    checks.choice("how", how, ("average", "stack"))
+    stacked = by_scale.movedim(0, 1).flatten(1)  # (N, scales · channels)
+    return F.normalize(by_scale.mean(0) if how == "average" else stacked, dim=1)
 
 
 def linear_classifier(

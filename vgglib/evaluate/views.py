@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from PIL import Image
@@ -51,14 +51,7 @@ def test_scales(scale: int | tuple[int, int], image_size: int = 224) -> tuple[in
     ValueError
         If S is smaller than the crop, or no whole number of pixels.
     """
-    pair = tuple(scale) if isinstance(scale, Sequence) else (scale, scale)
-    whole = len(pair) == 2 and all(isinstance(side, int) for side in pair)
-    if not whole or not image_size <= pair[0] <= pair[1]:
-        raise ValueError(
-            f"a net for {image_size} px is trained at a whole S ≥ {image_size}, or (S_min, S_max) "
-            f"with S_min ≤ S_max; got {scale!r}"
-        )
-    low, high = pair
+    low, high = checks.span("scale", scale, image_size)
     if low < high:
         return low, (low + high) // 2, high
     around = round(32 * image_size / 224)
@@ -70,73 +63,7 @@ test_scales.__dict__["__test__"] = False
 
 
 @dataclass(frozen=True)
-class _Views:
-    """What every test of one net has in common; the parameters are explained in ``Dense``."""
-
-    net: VGG
-    mean: Sequence[float] | None = None
-    std: Sequence[float] | None = None
-    scales: int | Sequence[int] = 256
-    mirror: bool = True
-    precision: str = "fp32"
-    batch_size: int = 64
-    pixels: Pixels = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self):
-        scales = tuple(self.scales) if isinstance(self.scales, Sequence) else (self.scales,)
-        smallest = dense(self.net).smallest  # also says what is no VGG
-        if not scales or any(not isinstance(q, int) or q < smallest for q in scales):
-            raise ValueError(
-                f"scales must be whole numbers of at least {smallest} px, the smallest "
-                f"image that this net takes; got {self.scales!r}"
-            )
-        check_precision(self.precision)
-        checks.whole("batch_size", self.batch_size)
-        object.__setattr__(self, "scales", scales)
-        object.__setattr__(self, "pixels", pixels_of(self.net, self.mean, self.std))
-
-    @property
-    def num_classes(self) -> int:
-        """Length of a row of probabilities."""
-        return self.net.num_classes
-
-    @property
-    def device(self) -> torch.device:
-        """Where the net is."""
-        return next(self.net.parameters()).device
-
-    def views(self, images: Tensor) -> Iterator[Tensor]:
-        """Views (N, 3, h, w) of images that have one size, (N, 3, H, W)."""
-        raise TypeError(f"{type(self).__name__} has no views of its own; use Dense or MultiCrop")
-
-    @torch.no_grad()
-    def __call__(self, images: Images) -> Tensor:
-        """Class probabilities of the images, (N, num_classes), fp32 on the net's device."""
-        assert isinstance(self.scales, tuple)  # as of __post_init__
-        whole = dense(self.net)  # anew, as the net may have been moved to another device
-        result = torch.zeros(len(images), self.num_classes, device=self.device)
-        for scale in self.scales:
-            for indices, same in rescaled(images, scale):
-                for start in range(0, len(indices), self.batch_size):
-                    part = slice(start, start + self.batch_size)
-                    pixels = self.pixels(same[part].to(self.device))
-                    result[indices[part]] += self._probabilities(whole, pixels) / len(self.scales)
-        return result
-
-    def _probabilities(self, whole: DenseVGG, pixels: Tensor) -> Tensor:
-        """Mean over the views and their mirror images, (N, num_classes)."""
-        total, number = torch.zeros(len(pixels), self.num_classes, device=pixels.device), 0
-        for view in self.views(pixels):
-            for seen in (view, view.flip(-1)) if self.mirror else (view,):
-                with autocast(pixels.device, self.precision):
-                    scores = whole.scores(seen)
-                total += scores.float().softmax(1)
-                number += 1
-        return total / number
-
-
-@dataclass(frozen=True)
-class Dense(_Views):
+class Dense:
     """Dense evaluation (§3.2): the net over the whole image, its class map averaged.
 
     The scores are averaged over the places of an image, then become probabilities, and these are
@@ -164,13 +91,65 @@ class Dense(_Views):
         If Q is too small for the net, or the net has no dense form.
     """
 
+    net: VGG
+    mean: Sequence[float] | None = None
+    std: Sequence[float] | None = None
+    scales: int | Sequence[int] = 256
+    mirror: bool = True
+    precision: str = "fp32"
+    batch_size: int = 64
+    pixels: Pixels = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self):
+        smallest = dense(self.net).smallest  # also says what is no VGG
+        scales = check_scales(self.scales, smallest, "the smallest image that this net takes")
+        check_precision(self.precision)
+        checks.whole("batch_size", self.batch_size)
+        object.__setattr__(self, "scales", scales)
+        object.__setattr__(self, "pixels", pixels_of(self.net, self.mean, self.std))
+
+    @property
+    def num_classes(self) -> int:
+        """Length of a row of probabilities."""
+        return self.net.num_classes
+
+    @property
+    def device(self) -> torch.device:
+        """Where the net is."""
+        return next(self.net.parameters()).device
+
     def views(self, images: Tensor) -> Iterator[Tensor]:
-        """The image itself."""
+        """Views (N, C, h, w) of images that have one size, (N, C, H, W): here the images."""
         yield images
+
+    @torch.no_grad()
+    def __call__(self, images: Images) -> Tensor:
+        """Class probabilities of the images, (N, num_classes), fp32 on the net's device."""
+        scales = cast(tuple[int, ...], self.scales)  # as of __post_init__
+        whole = dense(self.net)  # anew, as the net may have been moved to another device
+        result = torch.zeros(len(images), self.num_classes, device=self.device)
+        for scale in scales:
+            for indices, same in rescaled(images, scale):
+                for start in range(0, len(indices), self.batch_size):
+                    part = slice(start, start + self.batch_size)
+                    pixels = self.pixels(same[part].to(self.device))
+                    result[indices[part]] += self._probabilities(whole, pixels) / len(scales)
+        return result
+
+    def _probabilities(self, whole: DenseVGG, pixels: Tensor) -> Tensor:
+        """Mean over the views and their mirror images, (N, num_classes)."""
+        total, number = torch.zeros(len(pixels), self.num_classes, device=pixels.device), 0
+        for view in self.views(pixels):
+            for seen in (view, view.flip(-1)) if self.mirror else (view,):
+                with autocast(pixels.device, self.precision):
+                    scores = whole.scores(seen)
+                total += scores.float().softmax(1)
+                number += 1
+        return total / number
 
 
 @dataclass(frozen=True)
-class MultiCrop(_Views):
+class MultiCrop(Dense):
     """Multi-crop evaluation (§3.2): a regular grid of crops of the net's own size.
 
     With a grid of 5, mirror images and three scales these are the paper's 150 crops. A grid of 1 is
@@ -194,11 +173,7 @@ class MultiCrop(_Views):
     def __post_init__(self):
         super().__post_init__()
         checks.whole("grid", self.grid)
-        if min(self.scales) < self.net.image_size:
-            raise ValueError(
-                f"scales must be at least {self.net.image_size} px, the side of a crop; got "
-                f"{self.scales!r}"
-            )
+        check_scales(self.scales, self.net.image_size, "the side of a crop")
 
     def views(self, images: Tensor) -> Iterator[Tensor]:
         """The crops, row by row from the top left."""
@@ -256,6 +231,17 @@ class Fusion:
         """Class probabilities of the images, (N, num_classes), on the first test's device."""
         first, *others = (test(images) for test in self.tests)
         return sum((other.to(first.device) for other in others), first) / len(self.tests)
+
+
+def check_scales(scales: int | Sequence[int], least: int, why: str) -> tuple[int, ...]:
+    """The test scales Q; a ValueError if there is none, or one of less than so many pixels."""
+    given = tuple(scales) if isinstance(scales, Sequence) else (scales,)
+    try:
+        return tuple(checks.whole("scales", q, least) for q in given or [None])
+    except ValueError:
+        raise ValueError(
+            f"scales must be whole numbers of at least {least} px, {why}; got {scales!r}"
+        ) from None
 
 
 def rescaled(images: Images, scale: int) -> Iterator[tuple[Tensor, Tensor]]:

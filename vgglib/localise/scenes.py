@@ -15,6 +15,7 @@ from torch import Tensor
 from torchvision.ops import masks_to_boxes
 from torchvision.transforms.v2 import functional as tvf
 
+from .. import checks
 from ..data import ImageSet
 from ..pictures import rgb
 from .boxes import check_boxes
@@ -189,8 +190,7 @@ def compose(
         )
     if not 0 < span[0] <= span[1] <= 1:
         raise ValueError(f"span must be two shares with 0 < low ≤ high ≤ 1, got {span!r}")
-    if not 0 <= light <= 1:
-        raise ValueError(f"light must be a number from 0 to 1, got {light!r}")
+    checks.real("light", light, "[0, 1]")
     photos = [rgb(photo) for photo in photos]
     smallest = min(min(photo.size) for photo in photos)
     if smallest < size:

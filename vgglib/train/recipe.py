@@ -9,7 +9,7 @@ import ast
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 
-from ..checks import choice, real, whole
+from ..checks import choice, real, span, whole
 from ..data import Data
 from ..precision import PRECISIONS
 
@@ -166,33 +166,21 @@ class Recipe:
                 f"Recipe: seed must be less than 2 to the power of 63, got {self.seed!r}"
             )
         if self.scale is not None:
-            try:
-                low, high = (whole("", side, 224) for side in self._scale)
-                whole("", high, low)
-            except (TypeError, ValueError):
-                raise ValueError(
-                    "Recipe: scale must be None, S or (S_min, S_max), integers with 224 ≤ S_min ≤ "
-                    f"S_max, got {self.scale!r}"
-                ) from None
+            low, high = span("Recipe: scale, if not None,", self.scale, 224)
             pair = isinstance(self.scale, tuple | list)
             object.__setattr__(self, "scale", (low, high) if pair else low)
-
-    @property
-    def _scale(self) -> tuple:
-        return tuple(self.scale) if isinstance(self.scale, tuple | list) else (self.scale,) * 2
 
     def scale_for(self, image_size: int) -> tuple[int, int] | None:
         """(S_min, S_max) in pixels for crops of ``image_size``: 256 at 224 px is 37 at 32 px."""
         if self.scale is None:
             return None
-        low, high = self._scale
+        low, high = span("scale", self.scale, 224)
         return round(low * image_size / 224), round(high * image_size / 224)
 
     def normalisation(self, data: Data) -> tuple[tuple[float, ...], tuple[float, ...] | None]:
         """(mean, std) of a data set as this recipe uses them; std is None for ``"mean"``."""
-        mean = tuple(float(value) for value in data.mean)
-        std = tuple(float(value) for value in data.std)
-        return (mean, std) if self.normalise == "mean-std" else (mean, None)
+        std = tuple(map(float, data.std)) if self.normalise == "mean-std" else None
+        return tuple(map(float, data.mean)), std
 
     def changed(self, **changes) -> Recipe:
         """A copy with some fields changed; an unknown field is a TypeError that lists them all."""
