@@ -18,7 +18,7 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from vgglib.devices import Place
-from vgglib.train.heap import keep_freed_memory
+from vgglib.train.cpu import keep_freed_memory
 
 SIZE, STEPS = 32, 4
 BATCH = {"cpu": 128, "cuda": 1024}
@@ -96,7 +96,7 @@ def part_of(name, shapes):
         return f"stage 5, {'forward' if name == 'im2col' else 'backward'}", 0
     if name in ("addmm", "mm", "mkldnn_linear"):
         first, second = [shape for shape in shapes if len(shape) == 2][-2:]
-        # On a CPU stage 5's 2×2 maps are patches of 3·3·512 values (vgglib.train.small_maps).
+        # On a CPU stage 5's 2×2 maps are patches of 3·3·512 values (vgglib.train.cpu).
         patches = 9 * 512 in (*first, *second)
         part = f"stage 5, {'backward' if name == 'mm' else 'forward'}" if patches else "FC layers"
         return part, 2 * first[0] * first[1] * second[1]

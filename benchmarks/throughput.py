@@ -31,7 +31,7 @@ from vgglib.devices import Place
 from vgglib.pixels import Pixels
 from vgglib.precision import autocast, has_bf16
 from vgglib.train.batches import pipeline
-from vgglib.train.heap import keep_freed_memory
+from vgglib.train.cpu import keep_freed_memory
 from vgglib.train.interrupts import Signals
 from vgglib.train.run import Run
 

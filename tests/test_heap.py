@@ -9,7 +9,7 @@ import pytest
 # else the process allocates may come to lie in a freed block's place, and the heap grows once more.
 FAULTS = """
 import resource, torch
-from vgglib.train.heap import keep_freed_memory
+from vgglib.train.cpu import keep_freed_memory
 kept = {keep} and keep_freed_memory()
 def use(): torch.empty(16 * 2**20).fill_(1.0)
 for _ in range(10): use()

@@ -4,16 +4,16 @@ import pytest
 import torch
 from torch import nn
 
-from vgglib.train import small_maps
-from vgglib.train.small_maps import small_maps_as_products
+from vgglib.train import cpu
+from vgglib.train.cpu import small_maps_as_products
 
 
 @pytest.fixture
 def products(monkeypatch):
     """The sizes of the matrix products that were taken."""
-    taken, linear = [], small_maps.F.linear
+    taken, linear = [], cpu.F.linear
     monkeypatch.setattr(
-        small_maps.F, "linear", lambda *given: taken.append(given[0].shape) or linear(*given)
+        cpu.F, "linear", lambda *given: taken.append(given[0].shape) or linear(*given)
     )
     return taken
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -82,6 +82,22 @@ class Place:
         box = [value]
         dist.broadcast_object_list(box, src=0, device=self.device)
         return box[0]
+
+    def first_does(self, action: Callable[[], Value]) -> Value | None:
+        """What ``action`` gives in the first process, which alone does it; if it fails, all fail.
+
+        They raise its OSError or ValueError, instead of waiting for the first.
+        """
+        error, found = None, None
+        if self.first:
+            try:
+                found = action()
+            except (OSError, ValueError) as caught:
+                error = caught
+        error = self.share(error)
+        if error is not None:
+            raise error
+        return found
 
     def gather(self, value: object) -> list:
         """What every process holds, in the order of their ranks."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from torch import nn
 
@@ -21,13 +21,18 @@ def as_it_was(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def frozen(weights: Iterable[nn.Parameter]) -> Iterator[None]:
-    """While it is open, none of these weights is trained."""
+def learning(weights: Iterable[nn.Parameter], yes: bool = True) -> Iterator[None]:
+    """While it is open, each of these weights takes a gradient, or none of them does."""
     before = {weight: weight.requires_grad for weight in weights}
     try:
         for weight in before:
-            weight.requires_grad_(False)
+            weight.requires_grad_(yes)
         yield
     finally:
         for weight, wanted in before.items():
             weight.requires_grad_(wanted)
+
+
+def frozen(weights: Iterable[nn.Parameter]) -> AbstractContextManager[None]:
+    """While it is open, none of these weights is trained."""
+    return learning(weights, False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 
 import pandas as pd
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .model import VGG
+from .modes import as_it_was, learning
 
 
 def signal(model: VGG, batch: Tensor, labels: Tensor | None = None) -> pd.DataFrame:
@@ -49,29 +51,18 @@ def signal(model: VGG, batch: Tensor, labels: Tensor | None = None) -> pd.DataFr
     def keep(name):
         return lambda module, inputs, output: spread.update({name: output.std().item()})
 
-    hooks = [layer.register_forward_hook(keep(name)) for name, layer in layers.items()]
-    training = {module: module.training for module in model.modules()}
-    trainable = {layer.weight: layer.weight.requires_grad for layer in layers.values()}
-    buffers = {k: v.clone() for k, v in model.named_buffers()}
-    try:
-        model.train()  # batch norm uses the batch, as it will in training
+    weights = [layer.weight for layer in layers.values()]
+    averages = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    with as_it_was(model), learning(weights), torch.enable_grad(), ExitStack() as held:
+        for name, layer in layers.items():
+            held.enter_context(layer.register_forward_hook(keep(name)))
+        model.train()  # batch norm uses the batch, as it will in training, and moves the copies
         for module in model.modules():
             if isinstance(module, nn.Dropout):
                 module.eval()
-        for weight in trainable:
-            weight.requires_grad_(True)  # frozen layers have a gradient to look at, too
-        with torch.enable_grad():
-            loss = nn.functional.cross_entropy(model(batch), labels)
-            gradients = torch.autograd.grad(loss, list(trainable))
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for module, mode in training.items():
-            module.training = mode
-        for weight, wanted in trainable.items():
-            weight.requires_grad_(wanted)
-        for name, value in model.named_buffers():
-            value.copy_(buffers[name])
+        scores = torch.func.functional_call(model, averages, (batch,))
+        loss = nn.functional.cross_entropy(scores, labels)
+        gradients = torch.autograd.grad(loss, weights)
     table = pd.DataFrame(
         {
             "layer": [names[name] for name in layers],

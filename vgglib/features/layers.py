@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
 import torch
 from torch import Tensor, nn
@@ -49,20 +50,13 @@ def activations(
     found: dict[str, Tensor] = {}
 
     def keep(name: str) -> Callable:
-        def hook(module, inputs, output):
-            found[name] = output.clone()  # or a later in-place operation would change it
+        # A copy, or a later in-place operation would change it.
+        return lambda module, inputs, output: found.update({name: output.clone()})
 
-        return hook
-
-    hooks = [
-        model.get_submodule(path).register_forward_hook(keep(name)) for name, path in paths.items()
-    ]
-    try:
-        with as_it_was(model), torch.set_grad_enabled(grad):
-            shortest(model, list(paths.values()))(images)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with as_it_was(model), torch.set_grad_enabled(grad), ExitStack() as held:
+        for name, path in paths.items():
+            held.enter_context(model.get_submodule(path).register_forward_hook(keep(name)))
+        shortest(model, list(paths.values()))(images)
     return {name: found[name] for name in layers}
 
 

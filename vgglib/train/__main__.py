@@ -26,7 +26,7 @@ from . import report
 from .batches import check_data, pipeline, split
 from .callbacks import TensorBoard
 from .checkpoint import LAST, load_run
-from .heap import keep_freed_memory
+from .cpu import keep_freed_memory
 from .interrupts import Interrupted
 from .loop import train
 from .recipe import Recipe, parsed
@@ -133,17 +133,11 @@ NAMED = ("epochs", "batch_size", "lr", "precision", "seed")
 
 def the_data(options, place: Place) -> datasets.Data:
     """The data set; one process fetches it, the others wait and read."""
-    error, found = None, None
-    show = place.first and not options.quiet
-    if place.first:
-        try:
-            found = datasets.load(options.data, root=options.root, progress=show)
-        except (ValueError, OSError) as caught:
-            error = caught
-    error = place.share(error)
-    if error is not None:
-        raise error
-    found = found or datasets.load(options.data, root=options.root, progress=False)
+
+    def load(progress: bool = False) -> datasets.Data:
+        return datasets.load(options.data, root=options.root, progress=progress)
+
+    found = place.first_does(lambda: load(progress=not options.quiet)) or load()
     return found if options.limit is None else found.limited(options.limit)
 
 

@@ -25,7 +25,7 @@ from ..augment import ColourShift, batch_crops, cutout, rgb_pca, training_crop
 from ..data import Data, ImageSet, labels_of
 from ..data.sets import Pictures, Split
 from ..devices import Place
-from ..evaluate import check_labels, read_image
+from ..evaluate.centre import Transformed, check_labels
 from ..pixels import Pixels
 from .interrupts import leave_ctrl_c_to_the_first
 from .recipe import Recipe
@@ -269,10 +269,10 @@ class LoaderBatches(Batches):
             colour_shift=ColourShift() if recipe.colour_shift else None,
         )
         self.classes = classes_of(model)
-        self.wanted: list[list[tuple[int, int]]] = []  # the (epoch, index)s of each step
+        self.wanted: list[list[tuple[int, int]]] = []  # the (epoch, index)s of an epoch's steps
         self.loader: DataLoader | None = DataLoader(
             _Keyed(split, crop, recipe.seed),
-            batch_sampler=_Wanted(self),
+            batch_sampler=self.wanted,
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=place.device.type == "cuda",
@@ -283,7 +283,7 @@ class LoaderBatches(Batches):
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         steps = [step[self.mine].tolist() for step in self.order(epoch)[start:]]
-        self.wanted = [[(epoch, index) for index in step] for step in steps]
+        self.wanted[:] = [[(epoch, index) for index in step] for step in steps]
         assert self.loader is not None  # not closed
         with told_of_shared_memory():
             for step, (images, labels) in enumerate(self.loader, start):
@@ -298,34 +298,18 @@ class LoaderBatches(Batches):
         self.loader = None  # with it goes its iterator, which ends the processes
 
 
-class _Wanted:
-    """The batch sampler: whatever the pipeline wants in this epoch."""
-
-    def __init__(self, batches: LoaderBatches):
-        self.batches = batches
-
-    def __iter__(self):
-        return iter(self.batches.wanted)
-
-    def __len__(self) -> int:
-        return len(self.batches.wanted)
-
-
-class _Keyed(Dataset):
+class _Keyed(Transformed):
     """Training crops by (epoch, index): the same crop in whichever process it is made."""
 
     def __init__(self, dataset: Pictures, transform, seed: int):
-        self.dataset, self.transform, self.seed = dataset, transform, seed
+        super().__init__(dataset, transform)
+        self.seed = seed
 
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int]:
+    def __getitem__(self, key) -> tuple[Tensor, int]:
         epoch, index = key
-        image, label = read_image(self.dataset, index)
         with torch.random.fork_rng(devices=[]):  # transforms draw from torch's own generator
             torch.manual_seed(seed_of(self.seed, epoch, index))
-            return self.transform(image), label
+            return super().__getitem__(index)
 
 
 def pipeline(split: Split, model, recipe, pixels, place, workers, transform=None):

@@ -214,10 +214,10 @@ def only(model: nn.Module, parameters: Iterable | None) -> Iterator[list | None]
     if parameters is None:
         yield None
         return
-    found = trained_weights(model, parameters)
-    named = {id(w) for g in found for w in (g["params"] if isinstance(g, dict) else [g])}
+    groups = trained_weights(model, parameters)
+    named = {id(weight) for group in groups for weight in group["params"]}
     with frozen(weight for weight in model.parameters() if id(weight) not in named):
-        yield found
+        yield groups
 
 
 def fit(

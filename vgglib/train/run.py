@@ -37,10 +37,10 @@ from . import checkpoint, report
 from .batches import Batches, size_of, told_of_shared_memory
 from .callbacks import Callback
 from .checkpoint import Checkpoint, CheckpointError
+from .cpu import small_maps_as_products
 from .interrupts import Interrupted, Signals
 from .optimise import optimiser_of, scheduler_of
 from .recipe import MADE_FOR_EPOCHS, Recipe
-from .small_maps import small_maps_as_products
 
 # What is known of a net since some version: where a checkpoint does not say, it is as it was.
 LATER = ("dropout", "in_channels", "trained")
@@ -116,10 +116,9 @@ class Run:
                 f"{share} images (the batch of {source.batch} over {place.world} processes) "
                 f"cannot be made in {accumulate} equal parts; accumulate must divide {share}"
             )
-        parameters = trained_weights(model, parameters)
-        groups = [group for group in parameters if isinstance(group, dict)]
+        groups = trained_weights(model, parameters)
         self.own_settings = {name for group in groups for name in group} - {"params", "name"}
-        self.optimiser = optimiser_of(parameters, recipe, place.device, self.precision)
+        self.optimiser = optimiser_of(groups, recipe, place.device, self.precision)
         self.first_rates = [group["lr"] for group in self.optimiser.param_groups]
         self.weights = [w for group in self.optimiser.param_groups for w in group["params"]]
         self.scaler = torch.amp.GradScaler(place.device.type, enabled=self.precision == "fp16")
@@ -167,8 +166,8 @@ class Run:
             )
         self.folder, self.checkpoint_steps = folder, checkpoint_steps
         # What keeps checkpoints from being written is known now, and not after an epoch.
-        self.first_does(lambda: checkpoint.room_for(folder, self.checkpoint_bytes()))
-        self.first_does(lambda: held.enter_context(checkpoint.only_run_in(folder)))
+        self.place.first_does(lambda: checkpoint.room_for(folder, self.checkpoint_bytes()))
+        self.place.first_does(lambda: held.enter_context(checkpoint.only_run_in(folder)))
         name = checkpoint.PREVIOUS if resume == "previous" else checkpoint.LAST
         path = folder / name
         goes_on = resume and path.exists()
@@ -186,18 +185,6 @@ class Run:
             )
         if not goes_on:
             self.save()  # before the first step, so that a run can be resumed whenever it ends
-
-    def first_does(self, action: Callable[[], object]) -> None:
-        """The first process does it; if it fails, all fail, instead of waiting for the first."""
-        error = None
-        if self.place.first:
-            try:
-                action()
-            except (OSError, ValueError) as caught:
-                error = caught
-        error = self.place.share(error)
-        if error is not None:
-            raise error
 
     def identity(self) -> dict:
         """What must be the same when a run goes on."""
@@ -266,7 +253,7 @@ class Run:
             checkpoint.write(self.folder, Checkpoint(state, tensors))
             report.write(self.folder, self.settings(), self.rows)
 
-        self.first_does(write)
+        self.place.first_does(write)
 
     def restore(self, found: Checkpoint, path: Path, asked: set[str]) -> None:
         """Put the run into a checkpoint's state; settings that were asked for are changed."""
@@ -536,7 +523,8 @@ class Run:
         self.rows.append(row)
         kept = ""
         if self.folder is not None:
-            self.first_does(lambda: report.write(self.folder, self.settings(), self.rows))
+            files = self.folder, self.settings(), self.rows
+            self.place.first_does(lambda: report.write(*files))
             kept = f" The last good checkpoint is {self.folder / checkpoint.LAST}."
         if self.place.first:
             warnings.warn(
@@ -641,17 +629,14 @@ def _drawn_by_he(model: nn.Module) -> bool:
     return sum(ratios) > 0.85 * len(ratios)
 
 
-def trained_weights(model: nn.Module, parameters: Iterable | None) -> list:
-    """The weights, or groups of weights, that are to be trained; a ValueError if there is none."""
+def trained_weights(model: nn.Module, parameters: Iterable | None) -> list[dict]:
+    """Groups of the weights that are to be trained; a ValueError if there is none."""
     if parameters is None:
-        found: list = [weight for weight in model.parameters() if weight.requires_grad]
-    else:
-        found = [
-            dict(group, params=list(group["params"])) if isinstance(group, dict) else group
-            for group in parameters
-        ]
-    parts = [group["params"] if isinstance(group, dict) else [group] for group in found]
-    weights = [weight for part in parts for weight in part]
+        parameters = (weight for weight in model.parameters() if weight.requires_grad)
+    given = list(parameters)
+    groups = given if all(isinstance(group, dict) for group in given) else [{"params": given}]
+    groups = [group | {"params": list(group["params"])} for group in groups]
+    weights = [weight for group in groups for weight in group["params"]]
     inside = {id(weight) for weight in model.parameters()}
     if not any(id(weight) in inside for weight in weights):
         raise ValueError(
@@ -659,7 +644,7 @@ def trained_weights(model: nn.Module, parameters: Iterable | None) -> list:
             "none is the net's; parameters= takes net.parameters(), or groups of them, and "
             "requires_grad_() lets frozen ones learn"
         )
-    return found
+    return groups
 
 
 def training_mode(model: nn.Module) -> None:

@@ -1,13 +1,18 @@
-"""Why is the last stage of a net for small images slow to train on a CPU, and what helps?
+"""Why does a training step take longer on a CPU than its sums do, and what helps?
 
 At 32 pixels the convolutions of stage 5 work on 2×2 maps, on which oneDNN's backward pass reaches
 a small part of the machine's rate (``benchmarks/profile_step.py``). Written as one matrix product
 of all patches with all filters, the same sums take half the time.
+
+A C library that frees a block of tens of megabytes gives it back to the system, and the next step's
+map of that size arrives page by page anew, each filled with zeros first. For VGG-16 at 32 px and
+batch 128 these are 150,000 page faults a step.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 from collections.abc import Iterator
 from functools import partial
 
@@ -17,6 +22,8 @@ from torch import Tensor, nn
 
 # Height and width up to which the product is the faster way; at 4×4 the convolution is.
 LARGEST = 2
+# Options of mallopt(3), from malloc.h.
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
 @contextlib.contextmanager
@@ -67,3 +74,22 @@ def _forward(convolution: nn.Conv2d, maps: Tensor) -> Tensor:
     rows = patches.transpose(1, 2).flatten(0, 1)  # (N·H'·W', C·k·k)
     sums = F.linear(rows, convolution.weight.flatten(1), convolution.bias)
     return sums.view(len(maps), height, width, -1).permute(0, 3, 1, 2)
+
+
+def keep_freed_memory() -> bool:
+    """Let this process keep what it frees, for its own next use, until it ends.
+
+    The process's memory then stays at its peak, where every step takes it anyway. It is for a
+    process of vgglib's own; a caller's notebook may want its memory back.
+
+    Returns
+    -------
+    bool
+        Whether it is so now: glibc takes the options, other C libraries do not have them.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (TypeError, OSError, AttributeError):  # Windows; macOS and musl
+        return False
+    # No block from a mapping of its own, nothing given back from the top of the heap.
+    return bool(mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, -1))
