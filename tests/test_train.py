@@ -237,7 +237,7 @@ def test_classes_and_sizes_that_do_not_suit_the_net_are_refused(data):
     two = vgglib.vgg(TINY, num_classes=2, image_size=16)
     with refuses(ValueError, got=("colours", 4), accepts=2, remedy="num_classes=4"):
         fit(data, two)
-    with refuses(ValueError, got="class 3", accepts="0 … 1", remedy="num_classes=4"):
+    with refuses(ValueError, got="… 3", accepts="0 … 1", remedy="num_classes=4"):
         vgglib.evaluate(two, data.test, data.mean)
     with refuses(
         ValueError, got="16 × 16", accepts="32 px", remedy=("image_size=16", "--image-size 16")

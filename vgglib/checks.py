@@ -57,6 +57,18 @@ def choice(name: str, value: Any, accepted: Collection[str]) -> str:
     return value
 
 
+def labels(values: Any, classes: int, what: str, remedy: str) -> None:
+    """Class numbers, if any, in a tensor; ``{}`` in the remedy is how many classes they need."""
+    if not len(values):
+        return
+    low, high = int(values.min()), int(values.max())
+    if not 0 <= low <= high < classes:
+        raise ValueError(
+            f"{what} holds the classes {low} … {high}, where there are 0 … {classes - 1}; "
+            + remedy.format(high + 1)
+        )
+
+
 def channels(
     name: str, values: Any, number: int | None = None, *, positive: bool = False
 ) -> tuple[float, ...]:

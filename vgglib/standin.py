@@ -10,11 +10,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from safetensors import safe_open
-
 from .configs import Config, Conv
 from .model import VGG, vgg
 from .pixels import Pixels
+from .weights import read_tensors
 
 #: 32-64-128 channels, two convolutions a stage, one linear layer on the last 4×4 map.
 STANDIN = Config("stand-in", tuple((Conv(n), Conv(n)) for n in (32, 64, 128)), hidden=())
@@ -31,10 +30,8 @@ def standin() -> VGG:
         ``classes``. Its attribute ``training_data`` holds them too, and its ``test_accuracy``.
     """
     net = vgg(STANDIN, num_classes=10, image_size=32, batch_norm=True, init=None)
-    with safe_open(WEIGHTS, framework="pt") as file:
-        net.training_data = json.loads(file.metadata()["training_data"])
-        half = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    about, half = read_tensors(WEIGHTS)
     net.load_state_dict(half, strict=False)  # batch norm's counts of batches are left out
-    known = net.training_data
+    known = net.training_data = json.loads(about["training_data"])
     net.pixels, net.classes = Pixels(known["mean"], known["std"]), tuple(known["classes"])
     return net.eval()

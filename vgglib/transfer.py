@@ -85,11 +85,12 @@ def descriptors(
     """
     names = net.layer_names
     layers = [name for name in names if name.startswith("pool")] if layers is None else layers
+    convolutional = [name for name, path in names.items() if path.startswith("features.")]
     for layer in layers:
         if not names.get(layer, layer).startswith("features."):
             raise ValueError(
                 f"descriptors averages over the places of a feature map; {layer!r} is no layer of "
-                f"the convolutional part, which has {', '.join(_convolutional(names))}"
+                f"the convolutional part, which has {', '.join(convolutional)}"
             )
     stages = sum(isinstance(module, nn.MaxPool2d) for module in net.features)
     why = f"which {stages} pools halve to one place"
@@ -100,25 +101,22 @@ def descriptors(
     pixels_for = pixels_of(net, mean, std)
     found: dict[str, list[Tensor]] = {layer: [] for layer in layers}
     for scale in scales:
-        rows: dict[str, dict[int, Tensor]] = {layer: {} for layer in layers}
+        order = []
+        rows: dict[str, list[Tensor]] = {layer: [] for layer in layers}
         for indices, same in rescaled(images, scale):
-            for start in range(0, len(indices), batch_size):
-                part = slice(start, start + batch_size)
-                pixels = pixels_for(same[part].to(device))
+            order.append(indices)
+            for part in same.split(batch_size):
+                pixels = pixels_for(part.to(device))
                 with autocast(device, precision):
                     views = [pixels, pixels.flip(-1)] if mirror else [pixels]
                     maps = [activations(net, view, layers) for view in views]
                 for layer in layers:
                     means = [view[layer].float().mean((2, 3)).cpu() for view in maps]
-                    values = torch.stack(means).mean(0)  # (images, channels)
-                    rows[layer] |= zip(indices[part].tolist(), values, strict=True)
+                    rows[layer].append(torch.stack(means).mean(0))  # (images, channels)
+        back = torch.cat(order).argsort()
         for layer in layers:
-            found[layer].append(torch.stack([rows[layer][i] for i in range(len(images))]))
+            found[layer].append(torch.cat(rows[layer])[back])
     return {layer: torch.stack(by_scale) for layer, by_scale in found.items()}
-
-
-def _convolutional(names: dict[str, str]) -> list[str]:
-    return [name for name, path in names.items() if path.startswith("features.")]
 
 
 def aggregate(by_scale: Tensor, how: str = "average") -> Tensor:

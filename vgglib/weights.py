@@ -14,7 +14,7 @@ import os
 import pickle
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
@@ -357,9 +357,7 @@ def _read(path: Path) -> tuple[Mapping[str, Tensor], tuple | None]:
         )
     try:
         if path.suffix == ".safetensors":
-            with safe_open(path, framework="pt") as file:
-                about = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            about, tensors = read_tensors(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -391,6 +389,12 @@ def no_tensors(state: Mapping[str, Any]) -> str:
     return next(found, "")
 
 
+def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """What a .safetensors file says about itself, and its tensors by name."""
+    with safe_open(path, framework="pt") as file:
+        return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
 def write_tensors(tensors: Mapping[str, Tensor], path: Path, about: dict[str, str]) -> None:
     """Write a .safetensors file; tied weights, which share their memory, are written one by one."""
     own, taken = {}, set()
@@ -420,11 +424,24 @@ def _of_a_run(path: Path, about: dict, tensors: dict[str, Tensor]) -> tuple[dict
         raise ValueError(f"{path} has changed since it was written: its sha256 does not fit")
     state, start = json.loads(about["state"]), len("model.")
     if changed := state["net"].get("changed"):
-        raise ValueError(
-            f"{path} holds another net than vgglib.vgg builds: {'; '.join(changed[:3])}; build it "
-            "as it was for the training, and net.load_state_dict(vgglib.train.checkpoint.read("
-            f"{str(path)!r}).part('model')) gives it the weights"
-        )
+        raise ValueError(another_net(path, changed))
     weights = {name[start:]: t for name, t in tensors.items() if name.startswith("model.")}
+    return weights, told_of(state)
+
+
+def told_of(state: dict) -> tuple[Pixels, tuple[str, ...] | None] | None:
+    """Pixels and classes that a run's state tells of its net."""
     known = state.get("normalisation")
-    return weights, known and (Pixels(**known), tuple(state.get("classes") or ()) or None)
+    return known and (Pixels(**known), tuple(state.get("classes") or ()) or None)
+
+
+def another_net(path: Path | None, differences: Sequence[str]) -> str:
+    """What helps where a checkpoint's net is not what ``vgglib.vgg`` builds."""
+    more = f"\n  and {len(differences) - 5} more" if len(differences) > 5 else ""
+    return (
+        f"{path} holds another net than vgglib.vgg builds:\n  "
+        + "\n  ".join(differences[:5])
+        + f"{more}\nBuild it as it was for the training; "
+        "net.load_state_dict(vgglib.train.checkpoint.read("
+        f"{str(path)!r}).part('model')) gives it the weights"
+    )

@@ -10,6 +10,7 @@ Pixels stay whole numbers from 0 to 255 here. Cropping and mean subtraction (§2
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeAlias
@@ -20,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Subset
 from torchvision.transforms.v2.functional import to_image
 
-from ..checks import whole
+from .. import checks
 from ..pictures import Pictures, read_image
 
 #: Mean and standard deviation of ImageNet's training pixels, RGB, in units of 0–255. The mean is
@@ -115,6 +116,13 @@ class ImageSet:
 Split: TypeAlias = ImageSet | Pictures
 
 
+def part_of(split: Split, indices: Sequence[int]) -> Split:
+    """These images of a split, as a split."""
+    if isinstance(split, ImageSet):
+        return split[indices]
+    return Subset(split, indices)  # type: ignore[arg-type]
+
+
 def labels_of(split: Split | Dataset) -> Tensor | None:
     """All labels of a split, (N,) int64, without reading a picture; None if it does not list them.
 
@@ -163,14 +171,9 @@ class Data:
     def __post_init__(self):
         for split in (self.train, self.test):
             labels = None if split is None else labels_of(split)
-            if labels is None:
-                continue
-            nameless = labels[(labels < 0) | (labels >= len(self.classes))]
-            if len(nameless):
-                raise ValueError(
-                    f"Data: label {int(nameless[0])} has no name: there are {len(self.classes)} "
-                    "classes, numbered from 0; name them all in classes="
-                )
+            if labels is not None:
+                remedy = "name them all in classes="
+                checks.labels(labels, len(self.classes), f"Data: {self.name}", remedy)
 
     @property
     def mean(self) -> tuple[float, ...]:
@@ -210,12 +213,10 @@ class Data:
         In memory the first ones, as all these sets are mixed; of a folder, which is sorted by
         class, some of each class, evenly spread.
         """
-        whole("limit (--limit)", count)
+        checks.whole("limit (--limit)", count)
         if isinstance(self.train, ImageSet):
-            part = self.train[:count]
-        else:
-            part = Subset(self.train, evenly(len(self.train), count))  # type: ignore[arg-type]
-        return replace(self, train=part)
+            return replace(self, train=self.train[:count])
+        return replace(self, train=part_of(self.train, evenly(len(self.train), count)))
 
     def __repr__(self) -> str:
         return (

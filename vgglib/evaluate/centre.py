@@ -6,20 +6,21 @@ Training validates with it, chapters 2–5 measure with it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from .. import checks
 from ..augment import centre_crop
 from ..data import ImageSet
 from ..data.sets import Split
 from ..devices import sum_dtype
 from ..modes import as_it_was
 from ..pictures import Pictures, read_image
-from ..pixels import Pixels, pixels_of
+from ..pixels import pixels_of
 from ..precision import autocast
 
 
@@ -77,12 +78,15 @@ def evaluate(
     some = next(model.parameters())
     device = some.device
     image_size = getattr(model, "image_size", 224) if image_size is None else image_size
+    crop = centre_crop(round(image_size * 256 / 224), image_size)
+    normalised, cuda = pixels.on(device), device.type == "cuda"
     loss = torch.zeros((), dtype=sum_dtype(device), device=device)
     classes = 0
     hits = torch.zeros(5, dtype=torch.long, device=device)
     with as_it_was(model):
-        for images, labels in _batches(split, image_size, pixels, batch_size, workers, device):
-            images = images.to(some.dtype)  # of a net in half or in double precision
+        for batch in batches_of(split, batch_size, workers, crop, pin_memory=cuda):
+            images, labels = (part.to(device, non_blocking=True) for part in batch)
+            images = normalised(images).to(some.dtype)  # of a net in half or in double precision
             with autocast(device, precision):
                 scores = model(images).float()  # (N, classes)
                 mirrored = model(images.flip(-1)).float() if mirror else None
@@ -102,11 +106,7 @@ def evaluate(
 
 def check_labels(labels: Tensor, classes: int) -> None:
     """Raise a ValueError if a label is no class of the net; the GPU's own error names nothing."""
-    if labels.min() < 0 or labels.max() >= classes:
-        raise ValueError(
-            f"the set holds class {labels.max().item()}, the net has classes 0 … "
-            f"{classes - 1}; build it with vgg(…, num_classes={labels.max().item() + 1})"
-        )
+    checks.labels(labels, classes, "the set", "build the net with vgg(…, num_classes={})")
 
 
 class Transformed(Dataset):
@@ -123,23 +123,25 @@ class Transformed(Dataset):
         return self.transform(image), label
 
 
-def _batches(
-    split, size, pixels: Pixels, batch_size, workers, device
-) -> Iterator[tuple[Tensor, Tensor]]:
-    normalised = pixels.on(device)
+def batches_of(
+    split: Split, batch_size: int, workers: int, transform: Callable | None = None, **options
+) -> Iterable[tuple]:
+    """A split in batches of (images, labels); without a transform pictures come as lists."""
     if isinstance(split, ImageSet):
-        for start in range(0, len(split), batch_size):
-            part = split[start : start + batch_size]
-            yield normalised(part.images.to(device)), part.labels.to(device)
-    else:
-        loader = DataLoader(
-            Transformed(split, centre_crop(round(size * 256 / 224), size)),
-            batch_size,
-            num_workers=workers,
-            pin_memory=device.type == "cuda",
-            # Its own generator: a test must not move the one that the training draws from.
-            generator=torch.Generator(),
-        )
-        for images, labels in loader:
-            images, labels = (part.to(device, non_blocking=True) for part in (images, labels))
-            yield normalised(images), labels
+        parts = (split[start : start + batch_size] for start in range(0, len(split), batch_size))
+        return ((part.images, part.labels) for part in parts)
+    return DataLoader(
+        Transformed(split, transform) if transform else split,  # type: ignore[arg-type]
+        batch_size,
+        num_workers=workers,
+        collate_fn=None if transform else _as_lists,
+        # Its own generator: a test must not move the one that the training draws from.
+        generator=torch.Generator(),
+        **options,
+    )
+
+
+def _as_lists(items: list[tuple]) -> tuple[list, Tensor]:
+    """Pictures of different sizes can not be stacked."""
+    pictures, labels = zip(*items, strict=True)
+    return list(pictures), torch.tensor(labels)

@@ -6,15 +6,17 @@ between the processes of ``torchrun``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import Dataset
 
+from .. import checks
 from ..data import ImageSet
-from ..data.sets import Split
+from ..data.sets import Split, part_of
 from ..devices import Place, sum_dtype
+from .centre import batches_of
 
 
 def top_k_error(
@@ -74,24 +76,12 @@ def top_k_error(
     return {n: count / total for n, count in zip(k, wrong, strict=True)}
 
 
-def _batches(images, place: Place, batch_size: int, workers: int) -> Iterator[tuple]:
+def _batches(images, place: Place, batch_size: int, workers: int) -> Iterable[tuple]:
     """Pairs of images and classes, this process's share of a set."""
-    if isinstance(images, ImageSet):
-        mine = images[torch.arange(place.rank, len(images), place.world)]
-        for start in range(0, len(mine), batch_size):
-            part = mine[start : start + batch_size]
-            yield part.images, part.labels
-    elif isinstance(images, Dataset):
-        mine = Subset(images, range(place.rank, len(images), place.world))  # type: ignore[arg-type]
-        yield from DataLoader(mine, batch_size, num_workers=workers, collate_fn=_as_lists)
-    else:
-        yield from images
-
-
-def _as_lists(items: list[tuple]) -> tuple[list, Tensor]:
-    """Pictures of different sizes can not be stacked."""
-    pictures, labels = zip(*items, strict=True)
-    return list(pictures), torch.tensor(labels)
+    if not isinstance(images, ImageSet | Dataset):
+        return images
+    mine = part_of(images, range(place.rank, len(images), place.world))  # type: ignore[arg-type]
+    return batches_of(mine, batch_size, workers)
 
 
 def _check(scores: Tensor, labels: Tensor, k: tuple[int, ...]) -> None:
@@ -103,11 +93,7 @@ def _check(scores: Tensor, labels: Tensor, k: tuple[int, ...]) -> None:
     classes = scores.shape[1]
     if max(k) > classes:
         raise ValueError(f"there is no top-{max(k)} error among {classes} classes; lower k")
-    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
-        raise ValueError(
-            f"the images have classes {int(labels.min())} … {int(labels.max())}, the test knows "
-            f"0 … {classes - 1}"
-        )
+    checks.labels(labels, classes, "the set", "test it with a net of as many classes")
     if scores.isnan().any():
         raise ValueError(
             f"the test gave NaN for {int(scores.isnan().any(1).sum())} of {len(scores)} images; do "

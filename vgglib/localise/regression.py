@@ -89,11 +89,8 @@ def boxes_of(outputs: Tensor, labels: Tensor) -> Tensor:
     if outputs.shape[1] == 4:
         return outputs
     by_class = outputs.unflatten(1, (-1, 4))  # (N, classes, 4)
-    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < by_class.shape[1]:
-        raise ValueError(
-            f"labels go from {int(labels.min())} to {int(labels.max())}, the net has boxes for the "
-            f"classes 0 … {by_class.shape[1] - 1}"
-        )
+    remedy = "regressor(net) has a box for each class of its net"
+    checks.labels(labels, by_class.shape[1], "labels", remedy)
     return by_class[torch.arange(len(labels), device=labels.device), labels]
 
 

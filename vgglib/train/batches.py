@@ -19,11 +19,11 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Dataset
 
 from ..augment import ColourShift, batch_crops, cutout, rgb_pca, training_crop
 from ..data import Data, ImageSet, labels_of
-from ..data.sets import Pictures, Split
+from ..data.sets import Pictures, Split, part_of
 from ..devices import Place
 from ..evaluate.centre import Transformed, check_labels
 from ..pixels import Pixels
@@ -48,11 +48,7 @@ def split(data: Data, recipe: Recipe) -> tuple[Split, Split | None]:
             f"holdout={recipe.holdout} of {len(order)} training images leaves {held} for "
             f"validation and {len(order) - held} for training; both need at least one"
         )
-    parts = order[held:], order[:held]
-    if isinstance(data.train, ImageSet):
-        return tuple(data.train[part] for part in parts)
-    subsets: list[Subset] = [Subset(data.train, p.tolist()) for p in parts]  # type: ignore[arg-type]
-    return subsets[0], subsets[1]
+    return part_of(data.train, order[held:].tolist()), part_of(data.train, order[:held].tolist())
 
 
 def check_size(split: ImageSet, model) -> None:

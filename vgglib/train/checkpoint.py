@@ -15,16 +15,16 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ..configs import LRN, Config, Conv
 from ..model import VGG
-from ..pixels import Pixels
-from ..weights import LAST, digest, write_tensors
+from ..weights import LAST, another_net, digest, read_tensors, told_of, write_tensors
 
 fcntl: ModuleType | None
 try:
@@ -35,6 +35,8 @@ except ImportError:  # Windows has none
 PREVIOUS = "previous.safetensors"
 LOCK = ".lock"
 FORMAT = "vgglib checkpoint 1"
+#: What a VGG is built with, beside its Config and its dropout.
+OPTIONS = ("num_classes", "image_size", "width", "batch_norm", "in_channels")
 
 
 class CheckpointError(ValueError):
@@ -73,29 +75,16 @@ class Checkpoint:
             If the net that was trained had been changed after it was built.
         """
         if "stages" not in self.state["net"]:
-            raise CheckpointError(
-                f"{self.path} holds a net that vgglib does not build, {self.state['net']['name']}; "
-                "build it yourself, and net.load_state_dict(vgglib.train.checkpoint.read("
-                f"{str(self.path)!r}).part('model')) gives it the weights"
-            )
+            raise CheckpointError(another_net(self.path, [self.state["net"]["name"]]))
         net = build_net(self.state["net"])
         changed = list(self.state["net"].get("changed", []))
         try:
             net.load_state_dict(self.part("model"))
         except RuntimeError as error:  # an older checkpoint does not say what was changed
             changed = changed or [line.strip() for line in str(error).splitlines()[1:]]
-        known = self.state.get("normalisation")
-        net.pixels = Pixels(**known) if known else None
-        net.classes = tuple(self.state.get("classes") or ()) or None
         if changed:
-            more = f"\n  and {len(changed) - 5} more" if len(changed) > 5 else ""
-            raise CheckpointError(
-                f"{self.path} holds another net than vgglib.vgg builds:\n  "
-                + "\n  ".join(changed[:5])
-                + f"{more}\nBuild it as it was built for the training; "
-                "net.load_state_dict(vgglib.train.checkpoint.read("
-                f"{str(self.path)!r}).part('model')) gives it the weights"
-            )
+            raise CheckpointError(another_net(self.path, changed))
+        net.pixels, net.classes = told_of(self.state) or (None, None)
         return net.eval()
 
 
@@ -134,17 +123,9 @@ def describe_net(model: nn.Module) -> dict:
         for stage in config.stages
     ]
     dropout = [module.p for module in model.modules() if isinstance(module, nn.Dropout)]
-    net = {
-        "name": config.name,
-        "stages": stages,
-        "hidden": list(config.hidden),
-        "num_classes": model.num_classes,
-        "image_size": model.image_size,
-        "width": model.width,
-        "batch_norm": model.batch_norm,
-        "in_channels": model.in_channels,
-        "dropout": dropout[0] if dropout else 0.5,
-    }
+    net: dict[str, Any] = {"name": config.name, "stages": stages, "hidden": list(config.hidden)}
+    net |= {name: getattr(model, name) for name in OPTIONS}
+    net["dropout"] = dropout[0] if dropout else 0.5
     with torch.device("meta"):
         anew = build_net(net)
     changed = [
@@ -168,8 +149,7 @@ def build_net(net: dict) -> VGG:
         tuple(LRN(**layer["lrn"]) if "lrn" in layer else Conv(**layer) for layer in stage)
         for stage in net["stages"]
     )
-    names = ("num_classes", "image_size", "width", "batch_norm", "dropout", "in_channels")
-    options = {name: net[name] for name in names if name in net}
+    options = {name: net[name] for name in (*OPTIONS, "dropout") if name in net}
     return VGG(Config(net["name"], stages, tuple(net["hidden"])), **options)
 
 
@@ -223,9 +203,7 @@ def read(path: str | os.PathLike) -> Checkpoint:
     if not path.is_file():
         raise FileNotFoundError(f"there is no checkpoint {path}")
     try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        header, tensors = read_tensors(path)
     except SafetensorError as error:
         raise CheckpointError(
             f"{path} is truncated, or not a checkpoint of vgglib at all ({error}){_other(path)}"

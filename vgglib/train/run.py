@@ -23,10 +23,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import Subset
 
-from ..data import ImageSet
-from ..data.sets import Split
+from ..data.sets import Split, part_of
 from ..devices import Place, generators, random_state_kept, sum_dtype
 from ..evaluate import evaluate
 from ..model import VGG
@@ -485,8 +483,7 @@ class Run:
         if place.world > 1:
             for buffer in self.model.buffers():  # batch norm's averages, which differ by process
                 torch.distributed.broadcast(buffer, src=0)
-            indices = torch.arange(place.rank, len(part), place.world)
-            part = part[indices] if isinstance(part, ImageSet) else Subset(part, indices.tolist())
+            part = part_of(part, range(place.rank, len(part), place.world))
         sums = self.zeros(3)
 
         def test() -> None:
