@@ -182,17 +182,8 @@ ALIASES: MappingProxyType[str, str] = MappingProxyType(
 def resolve(name: str | Config, batch_norm: bool = False) -> tuple[Config, bool]:
     """The configuration that a name stands for, and whether the net has batch norm.
 
-    Parameters
-    ----------
-    name : str or Config
-        A column of Table 1, torchvision's name for it with or without ``_bn``, or a Config.
-    batch_norm : bool
-        What a name without ``_bn`` leaves open.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For an unknown name or something else; the message lists the names.
+    Names are those of Table 1's columns and torchvision's; what one without ``_bn`` leaves open,
+    ``batch_norm`` says. Another one is a ValueError or a TypeError that lists them.
     """
     if isinstance(name, Config):
         return name, batch_norm

@@ -10,17 +10,9 @@ SOURCE = "git+https://github.com/very-deep-course/very-deep"
 
 @contextmanager
 def extra(name: str) -> Iterator[None]:
-    """A block that imports what an extra of ``pyproject.toml`` brings.
+    """A block that imports what an extra of ``pyproject.toml`` brings, such as ``"inside"``.
 
-    Parameters
-    ----------
-    name : str
-        Of the extra, such as ``"inside"``.
-
-    Raises
-    ------
-    ModuleNotFoundError
-        If a module is missing; the message names it and the extra.
+    Where a module is missing, the ModuleNotFoundError names it and the extra.
     """
     try:
         yield

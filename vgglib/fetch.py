@@ -84,11 +84,7 @@ def from_sources(
 
     Each source gets a new folder in the cache ``root``, which is gone afterwards; ``accept``
     verifies what the source left there and renames it into place. ``state`` says what is missing.
-
-    Raises
-    ------
-    DataUnavailableError
-        No source worked, or there is no place to write to. It says why each failed.
+    Where no source works, the DataUnavailableError says why each failed.
     """
     tried = [state]
     for label, fetch in sources:
@@ -134,14 +130,8 @@ def _beside(root: Path) -> tempfile.TemporaryDirectory:
 def download(url: str, md5: str, path: Path, progress: bool):
     """Fetch ``url`` to ``path``, and compare its md5 sum.
 
-    Raises
-    ------
-    requests.RequestException
-        No answer, too many redirects, or one that says that there is no such file.
-    TimeoutError
-        A server too slow to wait for.
-    ValueError
-        The bytes that came are others.
+    No answer, or one that there is no such file, is a requests.RequestException; a server too slow
+    to wait for a TimeoutError; other bytes than were asked for a ValueError.
     """
     with _Bar(path.name, progress) as bar:
         pooch.HTTPDownloader(progressbar=bar, timeout=TIMEOUT)(url, path, None)

@@ -141,17 +141,9 @@ def known_to(net: nn.Module) -> Pixels | None:
 def pixels_of(
     net: nn.Module, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
 ) -> Pixels:
-    """The normalisation for a net: what is given, else what the net knows.
+    """The normalisation for a net: what is given, else what the net knows; a ValueError if neither.
 
-    Raises
-    ------
-    ValueError
-        If the net knows none and none is given.
-
-    Warns
-    -----
-    PixelsWarning
-        If what is given is not what the net was trained with.
+    A PixelsWarning tells that what is given is not what the net was trained with.
     """
     own = known_to(net)
     if mean is None:

@@ -82,17 +82,8 @@ def products_in_tf32() -> Iterator[None]:
 def autocast(device: torch.device | str, precision: str) -> AbstractContextManager:
     """The context in which a net computes in a precision; weights stay in fp32.
 
-    Parameters
-    ----------
-    device : torch.device or str
-    precision : {"fp32", "tf32", "bf16", "fp16", "auto"}
-        ``"auto"``: see :func:`precision_on`. ``"fp32"`` leaves torch's own settings as they are, by
-        which cuDNN's convolutions may round to TF32.
-
-    Raises
-    ------
-    ValueError
-        If ``precision`` is none of these.
+    ``"fp32"`` leaves torch's own settings as they are, by which cuDNN's convolutions may round to
+    TF32. A precision that is none of :data:`PRECISIONS` is a ValueError.
     """
     precision, kind = precision_on(device, precision), torch.device(device).type
     if precision == "tf32":

@@ -117,20 +117,9 @@ def told_of_shared_memory() -> Iterator[None]:
 class Batches(ABC):
     """What both pipelines share: the order of an epoch, in whole batches, and this process's part.
 
-    Parameters
-    ----------
-    split : ImageSet or Dataset
-        The training images.
-    recipe : Recipe
-        ``batch_size`` images make a step, over all processes together.
-    place : Place
-        The device, and which part of each batch is this process's.
-    pixels : Pixels
-        How the net's images are normalised.
-    transform : callable, optional
-        Images (n, C, H, W) of 0–255 and labels (n,) → images and labels.
-    whole : bool
-        Whole batches only; else an epoch ends with a smaller one and leaves no image out.
+    ``recipe.batch_size`` images make a step, over all processes together. ``transform`` makes
+    images and targets of images (n, C, H, W) of 0–255 and labels (n,). Unless the batches are to be
+    ``whole``, an epoch ends with a smaller one and leaves no image out.
     """
 
     def __init__(self, split, recipe, place: Place, pixels: Pixels, transform=None, whole=True):

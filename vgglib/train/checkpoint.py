@@ -45,20 +45,10 @@ class CheckpointError(ValueError):
 
 @dataclass
 class Checkpoint:
-    """What a file holds.
+    """What a file holds."""
 
-    Parameters
-    ----------
-    state : dict
-        JSON: ``net``, ``recipe``, ``data``, position, history and schedule.
-    tensors : dict of str to Tensor
-        ``model.*``, ``optimiser.*``, ``rng.*`` and running sums.
-    path : Path, optional
-        The file.
-    """
-
-    state: dict
-    tensors: dict[str, Tensor]
+    state: dict  # as JSON: net, recipe, data, position, history and schedule
+    tensors: dict[str, Tensor]  # model.*, optimiser.*, rng.* and running sums
     path: Path | None = None
 
     def part(self, prefix: str) -> dict[str, Tensor]:
@@ -67,13 +57,7 @@ class Checkpoint:
         return {k[start:]: t for k, t in self.tensors.items() if k.startswith(f"{prefix}.")}
 
     def net(self) -> VGG:
-        """The network, built anew with the checkpoint's weights, in evaluation mode.
-
-        Raises
-        ------
-        CheckpointError
-            If the net that was trained had been changed after it was built.
-        """
+        """The network, built anew with these weights, as of :func:`load_run`."""
         if "stages" not in self.state["net"]:
             raise CheckpointError(another_net(self.path, [self.state["net"]["name"]]))
         net = build_net(self.state["net"])
@@ -157,12 +141,7 @@ def write(folder: Path, checkpoint: Checkpoint) -> Path:
     """Make this the last checkpoint of a folder, and the last one the previous.
 
     The new file gets its name only when it is on the disk and has been read back; whatever happens
-    before, the last good checkpoint is where it was.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written; what was there before is untouched.
+    before, the last good checkpoint is where it was. An OSError says that it cannot be written.
     """
     last, previous = folder / LAST, folder / PREVIOUS
     fresh = folder / f"{LAST}.new"
@@ -268,12 +247,9 @@ def room_for(folder: Path, size: int) -> None:
 
 @contextlib.contextmanager
 def only_run_in(folder: Path) -> Iterator[None]:
-    """Keep other runs out of a folder; the lock ends with the process, however that ends.
+    """Keep other runs out of a folder, or raise an OSError if one is in it.
 
-    Raises
-    ------
-    OSError
-        If another process trains in it.
+    The lock ends with the process, however that ends.
     """
     with contextlib.ExitStack() as held:
         try:

@@ -33,11 +33,6 @@ def small_maps_as_products(model: nn.Module) -> Iterator[None]:
     The result is the convolution's but for rounding. Passes without gradients are left as they are:
     forwards the convolution is no slower. Strided, dilated and grouped convolutions, and those that
     pad with something else than zeros, are not touched.
-
-    Parameters
-    ----------
-    model : nn.Module
-        Its convolutions' ``forward`` is replaced and put back at the end.
     """
     chosen = [m for m in model.modules() if type(m) is nn.Conv2d and _plain(m)]
     for convolution in chosen:
@@ -80,12 +75,8 @@ def keep_freed_memory() -> bool:
     """Let this process keep what it frees, for its own next use, until it ends.
 
     The process's memory then stays at its peak, where every step takes it anyway. It is for a
-    process of vgglib's own; a caller's notebook may want its memory back.
-
-    Returns
-    -------
-    bool
-        Whether it is so now: glibc takes the options, other C libraries do not have them.
+    process of vgglib's own; a caller's notebook may want its memory back. False where it can't be:
+    glibc takes the options, other C libraries do not have them.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
