@@ -157,7 +157,7 @@ def feature_maps(
 def _sheet(
     tiles: np.ndarray, columns: int, title: str, *, blank: float, cmap: str
 ) -> tuple[Figure, Axes, list[tuple[int, int]]]:
-    """Draw tiles (N, H, W[, 3]), 0 to 1, on a ``blank`` sheet; figure, axes, (top, left) of each."""
+    """Draw tiles (N, H, W[, 3]), 0 to 1, on a blank sheet; figure, axes, (top, left) of each."""
     n, height, width = tiles.shape[:3]
     columns = min(columns, n)
     gap = max(1, height // 16)

@@ -7,11 +7,21 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 from ..checks import choice, real, span, whole
 from ..data import Data
 from ..precision import PRECISIONS
+
+SCHEDULES = ("plateau", "one-cycle", "constant", "cosine", "step")
+#: Schedules that end with the last epoch: another number of epochs is another schedule.
+MADE_FOR_EPOCHS = ("one-cycle", "cosine")
+
+
+def _checked(default: object, check: Callable, accepted: object) -> Any:
+    """A field with its default, and the check and the range of what it may be."""
+    return field(default=default, metadata={"check": check, "accepted": accepted})
 
 
 @dataclass(frozen=True)
@@ -80,31 +90,31 @@ class Recipe:
         If a value is out of its range; the message names the range.
     """
 
-    batch_size: int = 256
-    epochs: int = 74
-    lr: float = 1e-2
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    dropout: float | None = 0.5
-    optimizer: str = "sgd"
-    schedule: str = "plateau"
-    warmup: float = 0.0
+    batch_size: int = _checked(256, whole, 1)
+    epochs: int = _checked(74, whole, 1)
+    lr: float = _checked(1e-2, real, "(0, ∞)")
+    momentum: float = _checked(0.9, real, "[0, 1)")
+    weight_decay: float = _checked(5e-4, real, "[0, ∞)")
+    dropout: float | None = _checked(0.5, real, "[0, 1)")
+    optimizer: str = _checked("sgd", choice, ("sgd", "adamw"))
+    schedule: str = _checked("plateau", choice, SCHEDULES)
+    warmup: float = _checked(0.0, real, "[0, ∞)")
     milestones: tuple[int, ...] = ()
-    lr_factor: float = 0.1
-    patience: int = 3
-    max_drops: int = 3
+    lr_factor: float = _checked(0.1, real, "(0, 1)")
+    patience: int = _checked(3, whole, 0)
+    max_drops: int = _checked(3, whole, 0)
     scale: int | tuple[int, int] | None = 256
-    pad: int = 0
+    pad: int = _checked(0, whole, 0)
     flip: bool = True
     colour_shift: bool = True
-    cutout: int = 0
-    label_smoothing: float = 0.0
-    clip: float | None = None
-    normalise: str = "mean"
-    holdout: float = 0.0
-    precision: str = "fp32"
+    cutout: int = _checked(0, whole, 0)
+    label_smoothing: float = _checked(0.0, real, "[0, 1)")
+    clip: float | None = _checked(None, real, "(0, ∞)")
+    normalise: str = _checked("mean", choice, ("mean", "mean-std"))
+    holdout: float = _checked(0.0, real, "[0, 1)")
+    precision: str = _checked("fp32", choice, PRECISIONS)
     channels_last: bool = True
-    seed: int = 0
+    seed: int = _checked(0, whole, 0)
 
     @classmethod
     def paper(cls, **changes) -> Recipe:
@@ -132,17 +142,12 @@ class Recipe:
         return cls(**(ours | changes))
 
     def __post_init__(self):
-        def keep(name: str, check: Callable, accepted: object):
-            """The value as a plain Python one: a checkpoint writes it as JSON."""
-            object.__setattr__(self, name, check(f"Recipe: {name}", getattr(self, name), accepted))
-
-        for name, least in _WHOLE.items():
-            keep(name, whole, least)
-        for name, interval in _REAL.items():
-            if name not in ("dropout", "clip") or getattr(self, name) is not None:
-                keep(name, real, interval)
-        for name, accepted in _CHOICES.items():
-            keep(name, choice, accepted)
+        for one in fields(self):
+            name, value = one.name, getattr(self, one.name)
+            if one.metadata and not (value is None and name in ("dropout", "clip")):
+                # As a plain Python value: a checkpoint writes it as JSON.
+                plain = one.metadata["check"](f"Recipe: {name}", value, one.metadata["accepted"])
+                object.__setattr__(self, name, plain)
         for name in ("flip", "colour_shift", "channels_last"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(
@@ -235,27 +240,3 @@ def parsed(settings: Iterable[str]) -> dict[str, object]:
             value = text  # a word, such as plateau
         values[key] = value
     return values
-
-
-#: Schedules that end with the last epoch: another number of epochs is another schedule.
-MADE_FOR_EPOCHS = ("one-cycle", "cosine")
-# What each field may be: its least value, its interval, its words.
-_WHOLE = {"batch_size": 1, "epochs": 1, "patience": 0, "max_drops": 0, "pad": 0}
-_WHOLE |= {"cutout": 0, "seed": 0}
-_REAL = {
-    "lr": "(0, ∞)",
-    "momentum": "[0, 1)",
-    "weight_decay": "[0, ∞)",
-    "dropout": "[0, 1)",
-    "lr_factor": "(0, 1)",
-    "holdout": "[0, 1)",
-    "label_smoothing": "[0, 1)",
-    "warmup": "[0, ∞)",
-    "clip": "(0, ∞)",
-}
-_CHOICES = {
-    "optimizer": ("sgd", "adamw"),
-    "schedule": ("plateau", "one-cycle", "constant", "cosine", "step"),
-    "normalise": ("mean", "mean-std"),
-    "precision": PRECISIONS,
-}
