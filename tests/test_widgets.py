@@ -4,6 +4,7 @@ import json
 
 import ipywidgets
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from bs4 import BeautifulSoup
 from refusing import refuses
 
@@ -93,3 +94,37 @@ def test_pages_get_every_file(tmp_path):
 
 def _is_file(value):
     return isinstance(value, dict) and set(value) == {"file"}
+
+
+# In a page -----------------------------------------------------------------------------------
+
+# Places where a finger moves something instead of the page, and how large each is.
+KEPT = """() => [...document.querySelectorAll(".vgg *")]
+  .filter((element) => getComputedStyle(element).touchAction === "none")
+  .map((element) => element.getBoundingClientRect())
+  .filter(({ width, height }) => Math.max(width, height) > 48).length"""
+
+
+@pytest.mark.parametrize(
+    "widget",
+    [
+        widgets.BoxLab(),
+        widgets.BoxLab(part="merging"),
+        widgets.DenseMap(),
+        widgets.Neighbours(),
+        widgets.BatchNormFolding(used=[True, True, True]),
+    ],
+    ids=lambda widget: f"{type(widget).__name__} {getattr(widget, 'part', '')}",
+)
+def test_it_fits_a_phone_scrolls_under_a_finger_and_axe_finds_nothing(mounted, widget):
+    visit = mounted(widget, width=360, has_touch=True)
+    page = visit.page
+    page.wait_for_function("!document.querySelector('[aria-busy]')", timeout=30_000)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert page.evaluate(KEPT) == 0
+    for theme in ("light", "dark"):
+        page.evaluate("theme => { document.documentElement.dataset.theme = theme; }", theme)
+        page.evaluate(f"document.body.style.background = '{'#121212' if theme == 'dark' else ''}'")
+        found = Axe().run(page).response["violations"]
+        assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []
+    assert visit.errors == [] and visit.foreign == []

@@ -35,6 +35,30 @@ class Drive(NamedTuple):
 # In a notebook these keys are commands (r: make the cell raw, b: a new one below); here they must
 # reach the widget.
 DRIVEN = {
+    "BatchNormFolding": Drive(
+        move=lambda panel: panel.get_by_role("checkbox", name="identity").press(" "),
+        trait="used",
+        value=[True, False, True],
+        assign="shown.point = 2.0",
+        follows=lambda panel: panel.get_by_label("weight of the 1×1").input_value(),
+        shows="2",
+    ),
+    "BoxLab": Drive(
+        move=lambda panel: panel.get_by_role("combobox", name="Scene").press("c"),
+        trait="scene",
+        value="Coat",
+        assign="shown.guess = [0.0, 0.0, 24.0, 24.0]",
+        follows=lambda panel: panel.locator(".box-corner.box-guess").evaluate("b => b.style.left"),
+        shows="50%",
+    ),
+    "DenseMap": Drive(
+        move=lambda panel: panel.get_by_role("slider", name="test scale").press("ArrowRight"),
+        trait="Q",
+        value=72,
+        assign="shown.class_name = 'dog'",
+        follows=lambda panel: panel.get_by_role("combobox", name="Map of").input_value(),
+        shows="dog",
+    ),
     "LiveVGG": Drive(
         move=lambda panel: panel.get_by_role("combobox", name="Picture").press("r"),
         trait="sample",
@@ -42,6 +66,14 @@ DRIVEN = {
         assign="shown.layer = 'pool3'",
         follows=lambda panel: panel.get_by_role("combobox", name="Layer").input_value(),
         shows="pool3",
+    ),
+    "Neighbours": Drive(
+        move=lambda panel: panel.get_by_role("combobox", name="Compare by").press("ArrowUp"),
+        trait="layer",
+        value="pool2",
+        assign="shown.query = 3",
+        follows=lambda panel: panel.locator("[aria-pressed=true]").get_attribute("title"),
+        shows="T-shirt/top 4",
     ),
     "NetworkExplorer": Drive(
         move=lambda panel: panel.get_by_role("combobox", name="Net").press("b"),

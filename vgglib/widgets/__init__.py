@@ -30,7 +30,11 @@ from ..extras import extra
 
 with extra("widgets"):
     from .base import PageWidget, write_front
+    from .box_lab import BoxLab
+    from .dense_map import DenseMap
+    from .folding import BatchNormFolding
     from .live_vgg import LiveVGG
+    from .neighbours import Neighbours
     from .network import NetworkExplorer
     from .receptive import ReceptiveFieldExplorer
     from .startup_lab import StartupLab
@@ -38,7 +42,11 @@ with extra("widgets"):
     from .training_replay import TrainingReplay
 
 __all__ = [
+    "BatchNormFolding",
+    "BoxLab",
+    "DenseMap",
     "LiveVGG",
+    "Neighbours",
     "NetworkExplorer",
     "PageWidget",
     "ReceptiveFieldExplorer",

@@ -92,7 +92,7 @@ class ReceptiveFieldExplorer(PageWidget, front="receptive"):
 
     @default("photo")
     def _photo(self):
-        return _jpeg()
+        return jpeg_of_cat()
 
     @validate("layers")
     def _readable(self, proposal):
@@ -152,7 +152,7 @@ class ReceptiveFieldExplorer(PageWidget, front="receptive"):
         half = min(SIDE, max(24, round(1.2 * self.field))) // 2
         middle = [min(max(pixel, half), SIDE - half) for pixel in self.position]
         top, left = (pixel - half for pixel in middle)
-        part = _square().crop((left, top, left + 2 * half, top + 2 * half))
+        part = square_cat().crop((left, top, left + 2 * half, top + 2 * half))
         sides = ", ".join(f"{side} px" for side in fields.values())
         alt = (
             f"Squares on {self.photo_name}, what one value sees after each of {len(fields)} "
@@ -162,8 +162,8 @@ class ReceptiveFieldExplorer(PageWidget, front="receptive"):
 
 
 @cache
-def _square() -> Image.Image:
-    """The cat's face, 224 × 224."""
+def square_cat() -> Image.Image:
+    """The photo: a cat's face, 224 × 224."""
     photo = photos()["chelsea"]
     width, height = photo.size
     left = (width - height) // 2
@@ -171,7 +171,8 @@ def _square() -> Image.Image:
 
 
 @cache
-def _jpeg() -> bytes:
+def jpeg_of_cat() -> bytes:
+    """The same as the front ends are given it."""
     data = io.BytesIO()
-    _square().save(data, "jpeg", quality=88)
+    square_cat().save(data, "jpeg", quality=88)
     return data.getvalue()

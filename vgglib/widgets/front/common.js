@@ -86,6 +86,57 @@ export function thousands(number, decimals = 0) {
   return number.toLocaleString("en-US", { maximumFractionDigits: decimals });
 }
 
+/** Pixels of a picture's file (a Blob or a DataView): an ImageData, its colours as they are stored. */
+export async function pixelsOf(file) {
+  const image = await createImageBitmap(new Blob([file]), { colorSpaceConversion: "none" });
+  const canvas = h("canvas", { width: image.width, height: image.height });
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.drawImage(image, 0, 0);
+  return context.getImageData(0, 0, image.width, image.height);
+}
+
+/**
+ * Computes beside the page, which stays quick: { ask(question, take), end() }. `answer(question,
+ * given)` runs in a worker, made of its own text and that of the functions and classes that it
+ * needs, since in a notebook a module has no address. What is asked while it computes waits; of
+ * several, the last.
+ */
+export function background(answer, needed, given) {
+  const text = needed.map((part) => `const ${part.name} = ${part};`).join("\n");
+  const program =
+    `${text}\nlet given;\nonmessage = ({ data }) => {\n` +
+    `  if (given) postMessage((${answer})(data, given)); else given = data;\n};`;
+  const address = URL.createObjectURL(new Blob([program], { type: "text/javascript" }));
+  const worker = new Worker(address);
+  let taking = null; // what takes the answer that is being computed
+  let waiting = null;
+  worker.postMessage(given);
+  worker.onmessage = ({ data }) => {
+    const take = taking;
+    taking = null;
+    if (waiting) ask(...waiting);
+    take(data);
+  };
+  worker.onerror = ({ message }) => {
+    throw new Error(message);
+  };
+
+  function ask(question, take) {
+    waiting = taking ? [question, take] : null;
+    if (waiting) return;
+    taking = take;
+    worker.postMessage(question);
+  }
+
+  return {
+    ask,
+    end() {
+      worker.terminate();
+      URL.revokeObjectURL(address);
+    },
+  };
+}
+
 export function prefersStill() {
   return matchMedia("(prefers-reduced-motion: reduce)").matches;
 }

@@ -198,7 +198,9 @@ async function render({ model, el }) {
     const more = Math.round(100 * (single / stacked - 1));
     const verdict = {
       0: "They cost the same.",
-      1: `The single filter has ${thousands(more)} % more.`,
+      1: more > 200
+        ? `The single filter has ${thousands(single / stacked, more < 900 ? 1 : 0)} times as many.`
+        : `The single filter has ${more} % more.`,
       [-1]: `The single filter has ${-more} % fewer.`,
     }[Math.sign(single - stacked)];
     comparison.replaceChildren(...bars, h("p", {}, stacked ? verdict : "Pools have no weights."));

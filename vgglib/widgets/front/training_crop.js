@@ -1,9 +1,17 @@
 // Training crop (chapter 3): a photo, the frame that is cut from it, and what the net is given.
 
-import { button, change, field, follow, h, liveLine, panel, select, thousands } from "./common.js";
+import {
+  button, change, field, follow, h, liveLine, panel, pixelsOf, select, thousands,
+} from "./common.js";
 import { resize } from "./resize.js";
 
-const AXES = ["brightness", "blue–orange", "green–magenta"]; // what ImageNet's three axes look like
+// What ImageNet's three axes look like: name, what is measured of [red, green, blue], and what less
+// and more of it are.
+const AXES = [
+  ["brightness", ([r, g, b]) => r + g + b, ["darker", "brighter"]],
+  ["blue–orange", ([r, , b]) => r - b, ["bluer", "more orange"]],
+  ["green–magenta", ([r, g, b]) => g - (r + b) / 2, ["more magenta", "greener"]],
+];
 const TRAITS = ["photo", "scale", "x", "y", "flip", "alpha", "subtract_mean"];
 
 // ---------------------------------------------------------------- arithmetic
@@ -64,14 +72,6 @@ function files(view, names) {
   return found;
 }
 
-async function decoded(file) {
-  const image = await createImageBitmap(file, { colorSpaceConversion: "none" });
-  const canvas = h("canvas", { width: image.width, height: image.height });
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  context.drawImage(image, 0, 0);
-  return context.getImageData(0, 0, image.width, image.height);
-}
-
 // ---------------------------------------------------------------- controls
 
 // A slider whose label says its value.
@@ -114,12 +114,16 @@ function controls(model, [least, most]) {
     slider(model, "scale", scale, (value) => `S = ${value}`, same),
     slider(model, "x", way, (value) => `left to right: ${Math.round(100 * value)} %`, same),
     slider(model, "y", way, (value) => `top to bottom: ${Math.round(100 * value)} %`, same),
-    ...AXES.map((axis, i) =>
+    ...AXES.map(([axis, measure, [less, more]], i) =>
       slider(
         model,
         "alpha",
         { min: -3, max: 3, step: 0.05 },
-        (alpha) => `α${i + 1} (${axis}) = ${signed(alpha[i], 2)}`,
+        (alpha) => {
+          const by = alpha[i] * measure(model.get("axes").map((row) => row[i]));
+          const text = `α${i + 1} (${axis}) = ${signed(alpha[i], 2)}`;
+          return by ? `${text}: ${by > 0 ? more : less}` : text;
+        },
         (alpha) => alpha[i],
         (value) => model.get("alpha").map((old, j) => (i === j ? value : old)),
       ),
@@ -221,7 +225,7 @@ async function render({ model, el }) {
   async function paint() {
     waiting = undefined;
     const photo = model.get("photo");
-    photos[photo] ??= await decoded(blobs[photo]);
+    photos[photo] ??= await pixelsOf(blobs[photo]);
     if (photo !== model.get("photo")) return; // another was chosen while this one was decoded
     sides = [photos[photo].width, photos[photo].height];
     const S = model.get("scale");

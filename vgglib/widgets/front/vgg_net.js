@@ -28,8 +28,6 @@ function half(bits) {
   return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
 }
 
-const EPSILON = 1e-5; // PyTorch's for batch norm
-
 export class Net {
   /** From a file of vgglib: "features.N" are convolutions, each with its batch norm after it. */
   constructor(view) {
@@ -60,9 +58,9 @@ export class Net {
     this.last = { weight: tensors["classifier.0.weight"], bias: tensors["classifier.0.bias"] };
   }
 
-  /** Bytes (size × size × 3, as in a picture) → normalised planes, channel by channel. */
+  /** Bytes (side × side × 3, as in a picture) → normalised planes, channel by channel. */
   prepare(rgb) {
-    const pixels = this.size ** 2;
+    const pixels = rgb.length / 3;
     const planes = new Float32Array(3 * pixels);
     for (let i = 0; i < pixels; i++) {
       for (let c = 0; c < 3; c++) {
@@ -72,22 +70,52 @@ export class Net {
     return planes;
   }
 
-  /** { maps: { layer: { values, channels, size } } after each ReLU or pool, logits }. */
+  /**
+   * { maps: { layer: { values, channels, size } } after each ReLU or pool, scores, logits }. The
+   * image's side is a multiple of what the pools divide by, and at least the net's own. A larger
+   * one gives a map of class scores (channels: classes), whose mean the logits are.
+   */
   run(planes) {
     const maps = {};
-    let now = { values: planes, channels: 3, size: this.size };
+    let now = { values: planes, channels: 3, size: Math.sqrt(planes.length / 3) };
     for (const { name, conv } of this.layers) {
       now = conv ? convolve(now, conv) : pool(now);
       maps[name] = now;
     }
-    const { weight, bias } = this.last;
-    const logits = Array.from(bias.values, (start, unit) => {
-      let sum = start;
-      const row = unit * now.values.length;
-      for (let i = 0; i < now.values.length; i++) sum += weight.values[row + i] * now.values[i];
-      return sum;
+    const scores = this.head(now);
+    const places = scores.size ** 2;
+    const logits = this.classes.map((_, unit) => {
+      const own = scores.values.subarray(unit * places, (unit + 1) * places);
+      return own.reduce((sum, value) => sum + value, 0) / places;
     });
-    return { maps, logits };
+    return { maps, scores, logits };
+  }
+
+  /** The fully connected layer as a convolution, at each place where it fits (§3.2). */
+  head({ values, channels, size }) {
+    const { weight, bias } = this.last;
+    const side = Math.sqrt(weight.shape[1] / channels); // of the map that it covers
+    const places = size - side + 1;
+    const result = new Float64Array(bias.values.length * places ** 2);
+    let at = 0;
+    let row = 0; // where the unit's weights begin
+    for (const start of bias.values) {
+      for (let y = 0; y < places; y++) {
+        for (let x = 0; x < places; x++) {
+          let sum = start;
+          let k = row;
+          for (let c = 0; c < channels; c++) {
+            for (let dy = 0; dy < side; dy++) {
+              const from = (c * size + y + dy) * size + x;
+              for (let dx = 0; dx < side; dx++) sum += weight.values[k++] * values[from + dx];
+            }
+          }
+          result[at++] = sum;
+        }
+      }
+      row += weight.shape[1];
+    }
+    return { values: result, channels: bias.values.length, size: places };
   }
 
   /** The square of the image that a value of a layer depends on: { size, stride, start }. */
@@ -111,10 +139,11 @@ function folded(tensors, index, { shape, values }) {
   const before = tensors[`features.${index}.bias`].values;
   const [outputs, inputs] = shape;
   const each = inputs * 9;
+  const epsilon = 1e-5; // PyTorch's for batch norm
   const weight = new Float32Array(values.length);
   const bias = new Float32Array(outputs);
   for (let o = 0; o < outputs; o++) {
-    const scale = gamma[o] / Math.sqrt(variance[o] + EPSILON);
+    const scale = gamma[o] / Math.sqrt(variance[o] + epsilon);
     for (let i = 0; i < each; i++) weight[o * each + i] = scale * values[o * each + i];
     bias[o] = beta[o] + scale * (before[o] - mean[o]);
   }
@@ -181,6 +210,9 @@ export function softmax(logits) {
   const sum = powers.reduce((a, b) => a + b);
   return powers.map((value) => value / sum);
 }
+
+/** What a worker needs to run a net. */
+export const NET_PARTS = [readSafetensors, half, folded, convolve, pool, Net];
 
 /** Where a channel answers most: { value, x, y } in the map. */
 export function strongest({ values, size }, channel) {
