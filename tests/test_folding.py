@@ -85,10 +85,11 @@ def test_numbers_moved_in_the_page_are_folded_as_in_python(mounted):
     norms = [list(norm) for norm in BatchNormFolding().norms]
     norms[2][0], norms[2][3] = 2.0, 4.0
     wanted, bias = BatchNormFolding(kernel=kernel, norms=norms, used=[True, False, True]).folded()
-    cells = page.locator("table").nth(1).locator("td").all_inner_texts()
+    cells = page.locator(".vgg table").nth(1).locator("td").all_inner_texts()
     found = [float(cell.replace("−", "-")) for cell in cells]
     assert found == pytest.approx(wanted.flatten().tolist(), abs=6e-4)
-    expect(page.get_by_text("Its bias")).to_contain_text(f"{bias.item():.3f}".replace("-", "−"))
+    told = page.locator(".vgg").get_by_text("Its bias")
+    expect(told).to_contain_text(f"{bias.item():.3f}".replace("-", "−"))
     assert page.get_by_role("combobox", name="3×3 kernel").input_value() == "your own"
     expect(page.get_by_role("status")).to_contain_text("which is rounding")
     pictures = [

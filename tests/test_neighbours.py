@@ -72,6 +72,6 @@ def test_the_page_finds_what_python_finds(mounted):
         assert shown == pytest.approx(cosines, abs=1e-3)
         expect(said).to_contain_text(f"By {layer}, {names.count(widget.classes[5])} of the")
         share = f"{layer} {100 * widget.agreement(layer):.0f} %"
-        expect(page.get_by_text("How often the nearest")).to_contain_text(share)
+        expect(page.locator(".vgg").get_by_text("How often the nearest")).to_contain_text(share)
     assert page.locator(".near-thumb[aria-pressed=true]").count() == 1
     assert visit.errors == []

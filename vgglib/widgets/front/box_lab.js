@@ -223,7 +223,7 @@ function manyBoxes(model) {
   );
   const table = h("table", {}, h("caption", {}, "The best rated boxes"),
     h("thead", {}, h("tr", {}, ...head)), rows);
-  const words = liveLine();
+  const words = liveLine({ className: "vgg-live box-steps" });
 
   const show = () => {
     which.show();
@@ -260,7 +260,7 @@ function manyBoxes(model) {
     const count = all.length === 1 ? "1 box is left" : `${all.length} boxes`;
     const sum = next && `${next.distance.toFixed(2)} = ${next.apart.toFixed(2)} between the centres ` +
       `+ ${(1 - next.iou).toFixed(2)} for 1 − IoU`;
-    if (!stopped) return `${count}. The closest two have a match distance of ${sum}: they are merged.`;
+    if (!stopped) return `${count}. The closest two have a match distance of ${sum}; they are merged next.`;
     const why = next ? `${count} are left. The closest two have ${sum}, which is too far` : count;
     return `${why}. The best rated box has an IoU of ${iou.toFixed(2)} with the true one: ` +
       (iou > RIGHT ? "right." : "wrong.");
