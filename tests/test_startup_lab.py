@@ -200,8 +200,13 @@ def test_still_picture_says_what_it_shows():
 def numbers(page):
     """The table of the widget: layer → activations and gradients."""
     rows = page.locator("tbody tr").evaluate_all("rows => rows.map(r => r.innerText.split('\\t'))")
+    digits = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
+
+    def number(text):  # 1.4 · 10⁸ is 1.4e8
+        return float(text.replace(" · 10", "e").translate(digits))
+
     return {
-        name: (float(activation), float(gradient)) for name, _, _, activation, gradient, _ in rows
+        name: (number(activation), number(gradient)) for name, _, _, activation, gradient, _ in rows
     }
 
 

@@ -236,3 +236,9 @@ export function signal(layers, net, sigmas, pictures, labels) {
   }
   return { activation, gradient: gradients, loss };
 }
+
+// What a worker needs for a pass.
+export const SIGNAL_PARTS = [
+  scramble, draw, fanIn, fanOut, deviation, product, transpose, patches, turned, pool, spread,
+  crossEntropy, weigh, signal,
+];

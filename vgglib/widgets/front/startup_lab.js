@@ -1,8 +1,10 @@
 // Start-up laboratory (chapter 4): turn σ, the net and the units, and see whether the signal
 // survives. signal.js computes, this module shows.
 
-import { button, change, field, follow, h, liveLine, panel, select, svg, thousands } from "./common.js";
-import { deviation, signal, weigh } from "./signal.js";
+import {
+  background, button, change, field, follow, h, liveLine, panel, select, svg, thousands,
+} from "./common.js";
+import { deviation, signal, SIGNAL_PARTS, weigh } from "./signal.js";
 
 const SCHEMES = [
   ["normal", "normal, one σ for all"],
@@ -18,12 +20,25 @@ const SIGMAS = { least: 0.003, most: 0.3, steps: 200 }; // of the slider, equal 
 
 // ---------------------------------------------------------------- results
 
-// Everything that is shown of the model's present settings.
-function measure(model, weights) {
+// In the worker, which keeps the weights in hand: one pass forwards and back.
+function pass({ layers, kind, seed, sigmas, pictures, labels }, given) {
+  const key = JSON.stringify([layers, kind, seed]);
+  if (given.key !== key) Object.assign(given, { key, weights: weigh(layers, kind, seed) });
+  return signal(layers, given.weights, sigmas, pictures, labels);
+}
+
+// What the worker has to know of the model's present settings.
+function question(model) {
   const layers = model.get("nets")[model.get("net")];
   const scheme = model.get("scheme");
   const sigmas = layers.map((layer) => deviation(scheme, model.get("sigma"), layer));
-  const { activation, gradient, loss } = signal(layers, weights, sigmas, ...batch(model));
+  const [pictures, labels] = batch(model);
+  const kind = scheme === "xavier" ? "uniform" : "normal";
+  return { layers, kind, seed: model.get("seed"), sigmas, pictures, labels };
+}
+
+// Everything that is shown of a pass.
+function measured(model, { layers, sigmas }, { activation, gradient, loss }) {
   const rows = layers.map((layer, i) => ({
     name: layer.name,
     sigma: sigmas[i],
@@ -60,8 +75,9 @@ function batch(model) {
 
 // ---------------------------------------------------------------- words
 
-const short = (x) => (x === 0 ? "0" : x >= 0.01 && x < 1000 ? x.toPrecision(2) : x.toExponential(1));
 const power = (n) => `10${[...String(n)].map((c) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[c] ?? "⁻").join("")}`;
+const written = (x) => x.toExponential(1).replace(/e(.*)/, (_, n) => ` · ${power(Number(n))}`);
+const short = (x) => (x === 0 ? "0" : x >= 0.01 && x < 1000 ? x.toPrecision(2) : written(x));
 
 // 0.03 as "3 %", 2e-7 as "one part in 5,000,000".
 function share(x) {
@@ -94,7 +110,7 @@ function story(model, result) {
     h("strong", {}, `${model.get("net")} ${result.verdict}.`),
     ` One step at the learning rate ${model.get("learning_rate")} changes the weights of the ` +
       `median layer by ${share(result.step)}. Loss before the first step: ` +
-      `${result.loss < 1000 ? result.loss.toFixed(3) : result.loss.toExponential(1)}; ` +
+      `${result.loss < 1000 ? result.loss.toFixed(3) : written(result.loss)}; ` +
       `guessing costs ln ${result.classes} = ${Math.log(result.classes).toFixed(3)}.`,
   ];
 }
@@ -287,7 +303,7 @@ function render({ model, el }) {
   numbers.setAttribute("aria-label", "The numbers, layer by layer");
   let kept = null;
   let present = null;
-  let drawn = {}; // the weights in hand, and what they were drawn for
+  const worker = background(pass, SIGNAL_PARTS, {});
 
   const keep = button("Keep this line", () => {
     kept = present;
@@ -297,14 +313,6 @@ function render({ model, el }) {
     kept = null;
     paint();
   });
-
-  function weights() {
-    const net = model.get("net");
-    const kind = model.get("scheme") === "xavier" ? "uniform" : "normal";
-    const key = [net, kind, model.get("seed")].join();
-    if (drawn.key !== key) drawn = { key, weights: weigh(model.get("nets")[net], kind, model.get("seed")) };
-    return drawn.weights;
-  }
 
   function paint() {
     const width = Math.max(240, plot.clientWidth || 640);
@@ -317,19 +325,15 @@ function render({ model, el }) {
     if (kept) legend.append(h("span", { className: "lab-key lab-kept" }, `■ ${kept.label}`));
   }
 
-  function compute() {
-    waiting = undefined;
-    const result = measure(model, weights());
-    present = { label: label(model), result };
-    paint();
-    verdictLine.say(...story(model, result));
-  }
-
-  // One pass at a time: what changes meanwhile is caught by the next.
-  let waiting;
   const update = () => {
     show();
-    waiting ??= setTimeout(compute);
+    const asked = question(model);
+    const name = label(model);
+    worker.ask(asked, (answer) => {
+      present = { label: name, result: measured(model, asked, answer) };
+      paint();
+      verdictLine.say(...story(model, present.result));
+    });
   };
 
   panel(
@@ -338,6 +342,8 @@ function render({ model, el }) {
     ...elements,
     verdictLine,
     scale,
+    h("p", { className: "lab-rules" }, "The band, logarithmic: by what share of their size one step " +
+      "changes the weights of the median layer. It is no scale of σ."),
     plot,
     h("div", { className: "vgg-controls lab-foot" }, legend, keep, drop),
     h("details", {}, h("summary", {}, "The numbers, layer by layer"), numbers),
@@ -347,7 +353,7 @@ function render({ model, el }) {
   const resized = new ResizeObserver(() => present && paint());
   resized.observe(plot);
   return () => {
-    clearTimeout(waiting);
+    worker.end();
     resized.disconnect();
     stop();
   };
