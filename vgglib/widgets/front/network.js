@@ -69,11 +69,12 @@ function render({ model, el }) {
   function problemWith(trait, value) {
     const key = { image_size: "imageSize", width: "width", num_classes: "numClasses" }[trait];
     const settings = { ...settingsNow(), [key]: value };
-    const found = problems(configs[model.get("net")], settings)[trait];
-    if (found) return found;
-    return value > largest[trait]
-      ? `${trait} can be ${largest[trait]} at most here, got ${value}`
-      : "";
+    const [title, { min, step }] = SETTINGS[trait];
+    const isFine = !problems(configs[model.get("net")], settings)[trait];
+    if (isFine && value >= min && value <= largest[trait]) return "";
+    const kind = step < 1 ? "a number" : "a whole number";
+    const given = Number.isNaN(value) ? "nothing" : thousands(value, 4);
+    return `${title}: ${kind} from ${min} to ${thousands(largest[trait])} is needed, not ${given}`;
   }
 
   const inputs = {};
