@@ -26,7 +26,7 @@ export default {
       chart("Accuracy", drops, move, {
         training: history.train_accuracy, "held out": history.val_accuracy,
       }, { write: (value) => `${Math.round(100 * value)} %` }),
-      chart("Learning rate (logarithmic)", drops, move, { rate: history.lr }, { log: true, write: String }),
+      chart("Learning rate (logarithmic)", drops, move, { rate: history.lr }, { log: true, write: String, steps: true }),
       chart("Change of the filters (logarithmic)", drops, move,
         { change: filters.change.slice(1) },
         { log: true, write: (value) => `${Number((100 * value).toPrecision(1))} %` }),
@@ -137,7 +137,7 @@ function drawFilter(canvas, bytes, filter) {
 }
 
 /** Lines over the epochs, with a cursor; a press on it goes to the epoch there. */
-function chart(title, drops, move, lines, { log = false, write = String } = {}) {
+function chart(title, drops, move, lines, { log = false, write = String, steps = false } = {}) {
   const all = Object.values(lines).flat();
   const epochs = Object.values(lines)[0].length;
   const scale = log ? Math.log10 : (value) => value;
@@ -150,7 +150,9 @@ function chart(title, drops, move, lines, { log = false, write = String } = {}) 
   const upright = (at, name) =>
     svg("line", { x1: at, x2: at, y1: TOP, y2: HEIGHT - BOTTOM, class: name });
   const points = Object.values(lines).map((values) =>
-    values.map((value, at) => `${x(at + 1).toFixed(1)},${y(value).toFixed(1)}`));
+    values.map((value, at) =>
+      (steps ? [at, at + 1] : [at + 1]) // a rate holds for its whole epoch
+        .map((epoch) => `${x(epoch).toFixed(1)},${y(value).toFixed(1)}`).join()));
   const paths = points.map((_, i) => svg("polyline", { class: `vgg-line vgg-line-${i}` }));
   const divisions = drops.map((epoch) => upright(x(epoch - 1), "vgg-drop"));
   let reached = -1;
