@@ -229,6 +229,54 @@ def test_an_uploaded_picture_stays_in_the_page(live, net, tmp_path):
     assert "text.png can't be read as a picture" in visit.page.locator(".vgg-error").inner_text()
 
 
+# A file in a DataTransfer, as a drop or a paste brings it.
+GIVE = """async ([kind, text, name]) => {
+  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const files = new DataTransfer();
+  files.items.add(new File([bytes], name));
+  const event = kind === "drop" ? new DragEvent(kind, { dataTransfer: files, bubbles: true })
+    : new ClipboardEvent(kind, { clipboardData: files, bubbles: true });
+  document.querySelector(".vgg-picture").dispatchEvent(event);
+}"""
+
+
+@pytest.mark.parametrize("kind", ["drop", "paste"])
+def test_a_picture_is_dropped_or_pasted(live, net, tmp_path, kind):
+    page = live().page
+    page.get_by_role("combobox", name="Picture").select_option(YOURS)
+    page.wait_for_timeout(400)
+    assert set(page.locator(".vgg-value").all_inner_texts()) == {"–"}  # nothing to classify yet
+    assert "No picture yet" in page.get_by_role("status").inner_text()
+    pixels = np.ascontiguousarray(sample_images()[1].permute(1, 2, 0).numpy())
+    Image.fromarray(pixels).save(tmp_path / "mine.png")
+    text = base64.b64encode((tmp_path / "mine.png").read_bytes()).decode()
+    page.evaluate(GIVE, [kind, text, "mine.png"])
+    close(page, expected(net, sample_images()[1:2])[0])
+    page.evaluate(GIVE, [kind, "bm8gcGljdHVyZQ==", "text.png"])
+    page.wait_for_timeout(300)
+    assert "Shown is still your picture before" in page.locator(".vgg-error").inner_text()
+
+
+def test_a_swipe_over_the_picture_scrolls_and_a_tap_covers(live):
+    page = live(height=600, has_touch=True).page
+    picture = page.locator(".vgg-picture")
+    picture.scroll_into_view_if_needed()
+    box, before = picture.bounding_box(), page.evaluate("scrollY")
+    touch = page.context.new_cdp_session(page)
+    for step in range(8):
+        at = {"x": box["x"] + 60, "y": box["y"] + 200 - 20 * step}
+        kind = "touchMove" if step else "touchStart"
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [at]})
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    page.wait_for_timeout(300)
+    assert page.evaluate("scrollY") > before + 50
+    assert not page.get_by_label("Cover a part").is_checked()
+    picture.scroll_into_view_if_needed()
+    picture.tap()
+    page.wait_for_timeout(200)
+    assert page.get_by_label("Cover a part").is_checked()
+
+
 def test_a_camera_that_is_refused_is_explained(live):
     visit = live(permissions=[])
     assert not visit.page.locator(".vgg-camera").is_visible()

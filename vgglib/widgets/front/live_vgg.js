@@ -149,7 +149,23 @@ export default {
 
     // ---- computing
 
+    /** Nothing to look at yet: no bars, no maps. */
+    function wait() {
+      rows.forEach(({ bar, value, row }) => {
+        bar.style.width = 0;
+        value.textContent = "–";
+        row.classList.remove("vgg-best");
+      });
+      picture.getContext("2d").clearRect(0, 0, picture.width, picture.height);
+      picture.ariaLabel = "No picture yet";
+      [maps, chosen, credit, time].forEach((part) => part.replaceChildren());
+      shown = "";
+      result = null;
+      live.say("No picture yet: upload one, drop or paste it here, or use the camera.");
+    }
+
     function compute() {
+      if (!sample() && !yours) return wait();
       const start = performance.now();
       result = net.run(net.prepare(pixels()));
       const took = performance.now() - start;
@@ -171,7 +187,7 @@ export default {
 
     function verdict(answer) {
       const name = model.get("sample");
-      if (!sample()) return yours ? "" : "Upload a picture or use the camera.";
+      if (!sample()) return "";
       if (!sample().right) return `None of the ten classes is right for the ${name}.`;
       return sample().right === answer ? "That is right." : `Right would be ${sample().right}.`;
     }
@@ -220,17 +236,20 @@ export default {
       else change(model, "sample", YOURS);
     }
 
-    const file = h("input", { type: "file", accept: "image/*", onchange: async () => {
-      if (!file.files.length) return;
+    async function read(given) {
+      if (!given) return;
       try {
-        const image = await createImageBitmap(file.files[0]);
+        const image = await createImageBitmap(given);
         problem.textContent = "";
         take(image, image.width, image.height);
       } catch {
-        problem.textContent = `${file.files[0].name} can't be read as a picture; ` +
-          "PNG, JPEG and WebP can.";
+        problem.textContent = `${given.name} can't be read as a picture; PNG, JPEG and WebP can. ` +
+          (result ? `Shown is still ${sample() ? `the ${sample().name}` : "your picture before"}.` : "");
       }
-    } });
+    }
+    const file = h("input", {
+      type: "file", accept: "image/*", onchange: () => read(file.files[0]),
+    });
 
     const video = h("video", { muted: true, playsInline: true, ariaLabel: "Camera" });
     const shoot = button("Take the picture", () => {
@@ -293,11 +312,16 @@ export default {
       model.set("cover_y", edge((event.clientY - box.top) / box.height));
       model.save_changes();
     }
+    // A swipe scrolls: a finger lays the cover by a tap, and drags one that lies there sideways.
+    const finger = ({ pointerType }) => pointerType === "touch";
     picture.addEventListener("pointerdown", (event) => {
       picture.setPointerCapture(event.pointerId);
-      drag(event);
+      if (!finger(event)) drag(event);
     });
-    picture.addEventListener("pointermove", (event) => event.buttons && drag(event));
+    picture.addEventListener("pointermove", (event) => {
+      if (event.buttons && (!finger(event) || model.get("covered"))) drag(event);
+    });
+    picture.addEventListener("click", drag);
 
     // ---- all together
 
@@ -316,16 +340,18 @@ export default {
     } });
 
     function channelsOf(layer) {
-      return result.maps[layer].channels;
+      const index = net.layers.findIndex(({ name }) => name === layer);
+      return (net.layers[index].conv ?? net.layers[index - 1].conv).outputs; // a pool keeps them
     }
 
-    panel(
+    const frame = panel(
       el,
       "Live VGG",
       h("div", { className: "vgg-controls" }, field("Picture", which),
         field("Upload a picture", file), opener),
       h("p", { className: "vgg-note" },
-        "Everything is computed in this page: a picture of yours is not sent anywhere."),
+        "Or drop a picture here, or paste it. Everything is computed in this page: a picture of " +
+          "yours is not sent anywhere."),
       problem,
       camera,
       h("div", { className: "vgg-pair" },
@@ -339,6 +365,15 @@ export default {
       h("div", { className: "vgg-scroll" }, maps),
       chosen,
     );
+
+    frame.addEventListener("dragover", (event) => event.preventDefault());
+    for (const [kind, from] of [["drop", "dataTransfer"], ["paste", "clipboardData"]]) {
+      frame.addEventListener(kind, (event) => {
+        const [given] = event[from].files;
+        if (given) event.preventDefault();
+        read(given);
+      });
+    }
 
     let waiting = 0;
     function schedule() {
