@@ -34,10 +34,14 @@ def without_pictures(html):
     return soup
 
 
+def front_of(soup):
+    return soup.find(class_="vgg-widget")["data-widget"]
+
+
 @pytest.mark.parametrize("html", list(stored()))
 def test_a_chapter_stores_what_the_class_gives_now(html):
     soup = without_pictures(html)
-    (widget,) = (cls for cls in CLASSES if cls.front == soup.div["data-widget"])
+    (widget,) = (cls for cls in CLASSES if cls.front == front_of(soup))
     state = json.loads(soup.script.string)
     traits = widget.class_traits(sync=True)
     again = widget(**{k: v for k, v in state.items() if not traits[k].read_only})
@@ -45,10 +49,7 @@ def test_a_chapter_stores_what_the_class_gives_now(html):
 
 
 def test_every_widget_has_a_chapter_and_is_public():
-    shown = {
-        BeautifulSoup(parameter.values[0], "html.parser").div["data-widget"]
-        for parameter in stored()
-    }
+    shown = {front_of(BeautifulSoup(html.values[0], "html.parser")) for html in stored()}
     assert shown == {cls.front for cls in CLASSES}
     assert {cls.__name__ for cls in CLASSES} <= set(widgets.__all__)
 
@@ -58,7 +59,7 @@ def test_html_is_whole_without_javascript_and_always_the_same(widget):
     html = widget().html()
     soup = BeautifulSoup(html, "html.parser")
     fallback = soup.find(class_="vgg-fallback")
-    assert fallback.find(["img", "table"])
+    assert fallback.find(["img", "table", "details"])
     assert all(len(image["alt"]) >= 20 for image in fallback.find_all("img"))
     assert html == widget().html()
     assert len(html) < 150_000

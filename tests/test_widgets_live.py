@@ -83,6 +83,17 @@ DRIVEN = {
         follows=lambda panel: panel.locator("tr.chosen").first.inner_text().split("\t")[:2],
         shows=["conv5_2", "512 × 4 × 4"],
     ),
+    "Predict": Drive(
+        move=lambda panel: (
+            panel.get_by_role("textbox").fill("27"),
+            panel.get_by_role("textbox").press("Enter"),
+        ),
+        trait="answers",
+        value={"02_design/freedom": 27},
+        assign="shown.answers = {'02_design/freedom': 25}",
+        follows=lambda panel: panel.locator(".predict-result").get_attribute("data-right"),
+        shows="true",
+    ),
     "ReceptiveFieldExplorer": Drive(
         move=lambda panel: panel.get_by_role("button", name="Add pool").press("Enter"),
         trait="layers[-1]",

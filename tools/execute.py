@@ -6,7 +6,8 @@ Besides executing, it derives what follows from a cell's tags, so that authors t
 
 - ``solution``: a code cell is folded in Colab and JupyterLab (the book folds it by itself);
 - ``widget``: of its output the HTML of a page widget is kept (see ``vgglib.widgets``), which works
-  without a kernel; views that need one are dropped. nbval does not compare it, a test does.
+  without a kernel; views that need one are dropped. nbval does not compare it, a test does;
+- ``predict``: a widget whose code is folded everywhere.
 """
 
 import sys
@@ -34,12 +35,14 @@ def normalise(notebook):
         metadata = {key: cell.metadata[key] for key in KEPT_CELL_METADATA if key in cell.metadata}
         tags = metadata.get("tags", [])
         if cell.cell_type == "code":
+            if "predict" in tags:
+                tags = metadata["tags"] = [*{*tags, "widget", "hide-input"}]
             if "widget" in tags:
                 metadata["tags"] = sorted({*tags, "nbval-ignore-output"}, key=_widget_first)
                 cell.outputs = [o for o in cell.outputs if _is_page_widget(o)]
                 for output in cell.outputs:
                     output.data = {"text/html": output.data["text/html"]}
-            if "solution" in tags:
+            if "solution" in tags or "predict" in tags:
                 metadata["cellView"] = "form"
                 metadata["jupyter"] = {"source_hidden": True}
         cell.metadata = nbformat.from_dict(metadata)

@@ -42,6 +42,27 @@ if (ledger) {
   (ledger.closest(".pst-scrollable-table-container") ?? ledger).before(filter);
 }
 
+// A chapter's card on the first page says how many of its questions this browser has answered.
+async function progress() {
+  const names = Object.keys(localStorage);
+  if (!names.some((name) => name.startsWith("very-deep:answer:"))) return;
+  const chapters = await (await fetch(new URL("widgets/questions.json", import.meta.url))).json();
+  for (const link of document.querySelectorAll('.sd-card a[href*="notebooks/"]')) {
+    const asked = chapters[link.pathname.split("/").pop().replace(".html", "")] ?? [];
+    const done = asked.filter((name) => names.includes(`very-deep:answer:${name}`)).length;
+    const footer = link.closest(".sd-card").querySelector(".sd-card-footer .sd-card-text");
+    if (!done || !footer) continue;
+    const tick = done === asked.length ? "✓ " : "";
+    const said = Object.assign(document.createElement("span"), {
+      textContent: `${tick}${done} of ${asked.length} answered`,
+    });
+    said.style.whiteSpace = "nowrap";
+    footer.append(" · ", said);
+  }
+}
+// A browser may refuse to keep anything; then there is nothing to say.
+if (document.querySelector(".sd-card")) progress().catch(() => {});
+
 // Paper is white: a page is printed in the light theme, whatever is on the screen.
 const root = document.documentElement;
 let theme;

@@ -52,7 +52,14 @@ async function stateOf(widget) {
   return state;
 }
 
+const sheets = new Map();
+
 function stylesheet(name) {
+  if (!sheets.has(name)) sheets.set(name, loaded(name));
+  return sheets.get(name);
+}
+
+function loaded(name) {
   const link = document.createElement("link");
   link.rel = "stylesheet";
   link.href = new URL(`${name}.css`, FILES);
@@ -95,4 +102,8 @@ const seen = new IntersectionObserver(
   },
   { rootMargin: "300px" },
 );
-document.querySelectorAll(".vgg-widget").forEach((widget) => seen.observe(widget));
+for (const widget of document.querySelectorAll(".vgg-widget")) {
+  // What waits for a prediction is folded before the reader comes near.
+  if (widget.dataset.widget === "predict") start(widget);
+  else seen.observe(widget);
+}

@@ -6,6 +6,7 @@ that the lecturer has it at hand and the audience does not read along. Answers t
 behind.
 """
 
+import json
 import re
 from dataclasses import dataclass, field
 
@@ -101,7 +102,7 @@ def _add(section, block, claims):
     elif found := PREDICT.fullmatch(block):
         if found[1]:
             section[-1].notes.append(found[1])
-        section.append(Slide("predict", {"question": found[2]}))
+        section.append(Slide("predict", {"title": "Predict", "question": found[2]}))
     elif found := CLAIM.findall(block):
         for number, source, words in found:
             claims[number] = {"name": f"Claim {number}", "source": source, "claim": words}
@@ -128,6 +129,8 @@ def _add_to_end(slide, part, block):
 def _shown(cell):
     """Slides of a code cell's outputs: pictures, short tables, short texts of checked claims."""
     tags = cell.metadata.get("tags", [])
+    if "predict" in tags:
+        yield from _asked(cell)
     if "widget" in tags:  # lives in the book's page
         return
     claims = [tag for tag in tags if tag.startswith("claim-")]
@@ -145,6 +148,20 @@ def _shown(cell):
                 yield Slide("table", {"html": html})
         elif claims and 0 < output.get("text", "").count("\n") <= TEXT_LINES:
             yield Slide("text", {"text": output.text})
+
+
+def _asked(cell):
+    """The questions of a control as slides, the answers as notes."""
+    state = re.search(r"<script[^>]*>(.*?)</script>", cell.outputs[0].data["text/html"])
+    questions = json.loads(state[1])["questions"]
+    for question in questions:
+        offered = question.get("order") or question.get("choices") or ()
+        text = "\n".join([question["ask"], "", *(f"- {one}" for one in offered)])
+        truth = question["truth"]
+        answer = ", ".join(truth) if isinstance(truth, list) else truth
+        note = f"{answer} {question.get('unit', '')}".strip() + f". {question.get('because', '')}"
+        title = "Predict" if len(questions) == 1 else "Check yourself"
+        yield Slide("predict", {"title": title, "question": text.strip()}, [note.strip()])
 
 
 def first_sentence(paragraph):

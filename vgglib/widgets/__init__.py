@@ -36,6 +36,7 @@ with extra("widgets"):
     from .live_vgg import LiveVGG
     from .neighbours import Neighbours
     from .network import NetworkExplorer
+    from .predict import Predict
     from .receptive import ReceptiveFieldExplorer
     from .startup_lab import StartupLab
     from .training_crop import TrainingCrop
@@ -49,6 +50,7 @@ __all__ = [
     "Neighbours",
     "NetworkExplorer",
     "PageWidget",
+    "Predict",
     "ReceptiveFieldExplorer",
     "StartupLab",
     "TrainingCrop",

@@ -147,7 +147,7 @@ class PageWidget(anywidget.AnyWidget):
 
 
 def write_front(folder: Path) -> None:
-    """Write what pages load into a folder: modules, stylesheets, and the bytes of file traits."""
+    """Write what pages load: modules, stylesheets, bytes of file traits, the questions' names."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in FRONT.iterdir():
         (folder / path.name).write_bytes(path.read_bytes())
@@ -155,3 +155,6 @@ def write_front(folder: Path) -> None:
         for name, trait in widget._own_traits().items():
             if "file" in trait.metadata:
                 (folder / trait.metadata["file"]).write_bytes(getattr(widget(), name))
+    from .predict import index  # which is a widget itself
+
+    (folder / "questions.json").write_text(json.dumps(index()), encoding="utf-8")
