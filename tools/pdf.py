@@ -16,9 +16,11 @@ from pypdf import PdfReader
 
 TIMEOUT = 300_000  # milliseconds; the page is large, and the machine may be busy
 
+# The code of a question goes.
 # Folded cells are opened (paper has no click); pictures are loaded now, not when in view; a link
 # to another page of the book goes to its place in this one, and one to a file of the book nowhere.
 PREPARE = """async () => {
+  for (const code of document.querySelectorAll(".tag_predict details.hide")) code.remove();
   for (const folded of document.querySelectorAll("details")) folded.open = true;
   for (const label of document.querySelectorAll("details.hide > summary"))
     label.textContent = "Solution";
