@@ -1,6 +1,8 @@
 // Brings the widgets of a page to life without a kernel. Each is a <div class="vgg-widget"> that
 // holds a still picture and its state as JSON (vgglib/widgets/base.py writes it). When one comes
-// near the screen, its front end is loaded from _static/widgets/ and runs over that state.
+// near the screen, its front end is loaded from _static/widgets/ and runs over that state; one with
+// `data-asked` waits until its reader asks for it. An address that ends in a widget's settings
+// ("#network-explorer:net=E", see share.js) opens the page with that widget set so.
 
 const FILES = new URL("widgets/", import.meta.url);
 
@@ -52,14 +54,23 @@ async function stateOf(widget) {
   return state;
 }
 
-const sheets = new Map();
+/** What share.js can do, and what it says of each widget. */
+let sharing;
+function share() {
+  sharing ??= Promise.all([
+    import(new URL("share.js", FILES)),
+    fetch(new URL("shared.json", FILES)).then((answer) => answer.json()),
+  ]).then(([module, widgets]) => ({ ...module, widgets }));
+  return sharing;
+}
 
+const sheets = new Map();
 function stylesheet(name) {
-  if (!sheets.has(name)) sheets.set(name, loaded(name));
+  if (!sheets.has(name)) sheets.set(name, load(name));
   return sheets.get(name);
 }
 
-function loaded(name) {
+function load(name) {
   const link = document.createElement("link");
   link.rel = "stylesheet";
   link.href = new URL(`${name}.css`, FILES);
@@ -70,19 +81,46 @@ function loaded(name) {
   });
 }
 
-async function start(widget) {
+const running = new Map(); // widget → what takes its view away
+const turns = new Map(); // widget → when its last start is over: one at a time
+
+/**
+ * Start a widget, anew if it runs already.
+ *
+ * `settings` are those of an address; `change` is what the reader's first touch asked for.
+ */
+function start(widget, { settings, change } = {}) {
+  seen.unobserve(widget);
+  const turn = (turns.get(widget) ?? Promise.resolve()).then(() => view(widget, settings, change));
+  turns.set(widget, turn);
+  return turn;
+}
+
+async function view(widget, settings, change) {
   const name = widget.dataset.widget;
   const fallback = widget.querySelector(".vgg-fallback");
   const el = document.createElement("div");
   try {
-    const [{ default: front }, state] = await Promise.all([
+    const [{ default: front }, stored, shared] = await Promise.all([
       import(new URL(`${name}.js`, FILES)),
       stateOf(widget),
+      share(),
       stylesheet(name),
     ]);
+    const traits = shared.widgets[name];
+    const { state, ignored } = settings && traits
+      ? shared.restored(traits, stored, settings, front.unfit)
+      : { state: { ...stored, ...change }, ignored: [] };
+    running.get(widget)?.();
     fallback.hidden = true; // before render, which may measure
     widget.append(el);
-    await front.render({ model: new PageModel(state), el });
+    const model = new PageModel(state);
+    const end = await front.render({ model, el });
+    running.set(widget, () => {
+      end?.();
+      el.remove();
+    });
+    if (traits) (el.querySelector(".vgg") ?? el).append(shared.bar(traits, model, ignored));
     widget.dataset.ready = "";
   } catch (error) {
     console.error(error);
@@ -94,16 +132,48 @@ async function start(widget) {
 
 const seen = new IntersectionObserver(
   (entries) => {
-    for (const { isIntersecting, target } of entries) {
-      if (!isIntersecting) continue;
-      seen.unobserve(target);
-      start(target);
-    }
+    for (const { isIntersecting, target } of entries) if (isIntersecting) start(target);
   },
   { rootMargin: "300px" },
 );
+
+/** A widget that is heavy for its page: a button beside its picture, and the picture itself, start it. */
+function waitForReader(widget) {
+  const { asked, then } = widget.dataset;
+  const fallback = widget.querySelector(".vgg-fallback");
+  const button = document.createElement("button");
+  Object.assign(button, { type: "button", className: "vgg-start", textContent: asked });
+  const begin = async () => {
+    if (button.disabled) return;
+    button.disabled = true;
+    button.textContent = "Loading…";
+    await start(widget, { change: JSON.parse(then ?? "{}") });
+    const panel = widget.querySelector(".vgg:not(.vgg-poster)");
+    panel?.setAttribute("tabindex", "-1");
+    panel?.focus({ preventScroll: true }); // the button that was pressed is gone
+  };
+  button.addEventListener("click", begin);
+  fallback.querySelector("img")?.addEventListener("click", begin);
+  (fallback.querySelector(".vgg-begin") ?? fallback).append(button);
+}
+
+/** Set the widget that the page's address speaks of. */
+async function follow() {
+  if (!/^#[a-z-]+:/.test(location.hash)) return;
+  const { parse, widgets } = await share();
+  const { name, settings } = parse(location.hash) ?? {};
+  const front = Object.keys(widgets).find((key) => widgets[key].name === name);
+  const widget = front && document.querySelector(`.vgg-widget[data-widget="${front}"]`);
+  if (!widget) return;
+  await start(widget, { settings });
+  widget.scrollIntoView();
+}
+
 for (const widget of document.querySelectorAll(".vgg-widget")) {
+  if (widget.dataset.asked) waitForReader(widget);
   // What waits for a prediction is folded before the reader comes near.
-  if (widget.dataset.widget === "predict") start(widget);
+  else if (widget.dataset.widget === "predict") start(widget);
   else seen.observe(widget);
 }
+addEventListener("hashchange", follow);
+follow();

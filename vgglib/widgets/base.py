@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import ClassVar
 
 import anywidget
+import traitlets
 from matplotlib.figure import Figure
 
 from .. import plots
 
 FRONT = Path(__file__).parent / "front"
+INF = float("inf")
+LONGEST = 200  # values of a list in an address
 
 _IMPORT = re.compile(r'^import\s*\{[^}]*\}\s*from\s*"\./([\w-]+\.js)";\n', re.MULTILINE)
 
@@ -85,12 +88,16 @@ class PageWidget(anywidget.AnyWidget):
     """
 
     front: ClassVar[str]  #: The front end is ``front/<this>.js`` with ``front/<this>.css``.
+    to_try: ClassVar[str] = ""  #: A sentence for the book's gallery; without one it is not there.
+    example: ClassVar[str] = ""  #: Settings that show it, as an address writes them.
 
-    def __init_subclass__(cls, *, front: str | None = None, **kwargs):
+    def __init_subclass__(
+        cls, *, front: str | None = None, to_try: str = "", example: str = "", **kwargs
+    ):
         super().__init_subclass__(**kwargs)
         if front is None:  # traitlets derives a class for each object that gets a trait of its own
             return
-        cls.front = front
+        cls.front, cls.to_try, cls.example = front, to_try, example
         cls._esm = joined(f"{front}.js")
         sheets = (FRONT / name for name in ("widgets.css", f"{front}.css"))
         cls._css = "\n".join(sheet.read_text(encoding="utf-8") for sheet in sheets)
@@ -110,6 +117,37 @@ class PageWidget(anywidget.AnyWidget):
         shared = PageWidget.class_trait_names()
         own = cls.class_traits(sync=True).items()
         return {name: trait for name, trait in own if name not in shared and name[0] != "_"}
+
+    @classmethod
+    def title(cls) -> str:
+        """The class's name in words: "Network explorer"."""
+        first, *rest = re.findall(r"[A-Z]+(?![a-z])|[A-Z][a-z]+", cls.__name__)
+        return " ".join([first, *(word if word.isupper() else word.lower() for word in rest)])
+
+    @classmethod
+    def shared(cls) -> dict:
+        """What an address can say of this widget, for ``front/share.js``.
+
+        Returns
+        -------
+        dict
+            ``name`` in an address, ``call`` in Python, and ``traits``: for each that a reader can
+            change, the values it takes (its ``kind``, and limits where it has some), its
+            ``default``, and ``always`` where the others may decide the default.
+        """
+        made, traits = cls(), {}
+        order = [name for one in cls.__mro__ for name in vars(one)]
+        for name, trait in sorted(cls._own_traits().items(), key=lambda one: order.index(one[0])):
+            values = None if trait.read_only else _values(trait)
+            if values:
+                default = getattr(made, name)
+                always = default != trait.default(made)
+                traits[name] = {**values, "default": default} | ({"always": True} if always else {})
+        return {
+            "name": cls.title().lower().replace(" ", "-"),
+            "call": f"vgglib.widgets.{cls.__name__}",
+            "traits": traits,
+        }
 
     def page_state(self) -> dict:
         """The state as the page stores it: JSON, with the names of files in place of bytes."""
@@ -146,9 +184,39 @@ class PageWidget(anywidget.AnyWidget):
         return {**data, "text/plain": repr(self), "text/html": self.html()}, metadata
 
 
+def explorers() -> list[type[PageWidget]]:
+    """The widgets of the gallery, which an address can set; in the order of their classes."""
+    return [widget for widget in PageWidget.__subclasses__() if widget.to_try]
+
+
+def _values(trait: traitlets.TraitType) -> dict | None:
+    """The values that a trait takes, for ``read`` in ``front/share.js``; None: in no address."""
+    if isinstance(trait, traitlets.Enum):
+        own = trait.metadata.get("unshared", ())
+        return {"kind": "choice", "of": [value for value in trait.values or () if value not in own]}
+    if isinstance(trait, traitlets.Bool):
+        return {"kind": "bool"}
+    if isinstance(trait, (traitlets.Int, traitlets.Float)):
+        kind = "int" if isinstance(trait, traitlets.Int) else "float"
+        limits = {"min": trait.min, "max": trait.max}
+        return {"kind": kind} | {k: v for k, v in limits.items() if v not in (None, -INF, INF)}
+    if isinstance(trait, traitlets.Unicode):
+        return {"kind": "text"}
+    if isinstance(trait, traitlets.Tuple):
+        parts = [_values(part) for part in trait._traits]
+        return {"kind": "tuple", "of": parts} if parts and all(parts) else None
+    if isinstance(trait, traitlets.List):
+        part = _values(trait._trait) if trait._trait else None
+        lengths = {"min": trait._minlen, "max": min(trait._maxlen, LONGEST)}
+        return {"kind": "list", "of": part, **lengths} if part else None
+    return None
+
+
 def write_front(folder: Path) -> None:
     """Write what pages load: modules, stylesheets, bytes of file traits, the questions' names."""
     folder.mkdir(parents=True, exist_ok=True)
+    shared = {widget.front: widget.shared() for widget in explorers()}
+    (folder / "shared.json").write_text(json.dumps(shared, ensure_ascii=False), encoding="utf-8")
     for path in FRONT.iterdir():
         (folder / path.name).write_bytes(path.read_bytes())
     for widget in PageWidget.__subclasses__():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import html
+import io
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -60,20 +61,26 @@ def _samples() -> list[dict]:
 
 
 @cache
-def _answers() -> list[list[tuple[str, float]]]:
-    """The three likeliest classes of each sample, by PyTorch."""
+def _answers() -> list[dict[str, float]]:
+    """The probability of each class for each sample, by PyTorch."""
     net = standin()
     images = normalise(sample_images(), net.training_data["mean"], net.training_data["std"])
     with torch.no_grad():
-        top = net(images).softmax(1).topk(3)
-    classes = net.training_data["classes"]
-    return [
-        [(classes[index], value) for value, index in zip(*row, strict=True)]
-        for row in zip(top.values.tolist(), top.indices.tolist(), strict=True)
-    ]
+        rows = net(images).softmax(1).tolist()
+    return [dict(zip(net.training_data["classes"], row, strict=True)) for row in rows]
 
 
-class LiveVGG(PageWidget, front="live_vgg"):
+def _likeliest(answers: dict[str, float]) -> list[tuple[str, float]]:
+    """The three likeliest classes."""
+    return sorted(answers.items(), key=lambda answer: -answer[1])[:3]
+
+
+class LiveVGG(
+    PageWidget,
+    front="live_vgg",
+    to_try="Cover the cat's face: which class takes over? Then give it a picture of your own.",
+    example="covered=true,cover_x=11,cover_y=11",
+):
     """A trained VGG that answers in the page: class probabilities, feature maps, a cover to move.
 
     The net is :func:`vgglib.standin`: 32-64-128 channels, two convolutions a stage, trained on
@@ -99,7 +106,7 @@ class LiveVGG(PageWidget, front="live_vgg"):
         empty until it has.
     """
 
-    sample = traitlets.Enum([*SAMPLES, YOURS], "cat").tag(sync=True)
+    sample = traitlets.Enum([*SAMPLES, YOURS], "cat").tag(sync=True, unshared=(YOURS,))
     layer = traitlets.Unicode("conv1_2").tag(sync=True)
     channel = traitlets.Int(0, min=0).tag(sync=True)
     covered = traitlets.Bool(False).tag(sync=True)
@@ -152,12 +159,38 @@ class LiveVGG(PageWidget, front="live_vgg"):
                 counts[name] = last
         return counts
 
+    def poster(self) -> str:
+        """The sample and its ten probabilities at rest, for a page that starts it when asked."""
+        index = list(SAMPLES).index(self.sample)
+        credit, _ = SAMPLES[self.sample]
+        file, answers = io.BytesIO(), _answers()[index]
+        pixels = sample_images()[index].permute(1, 2, 0).numpy()
+        Image.fromarray(pixels).save(file, "png", optimize=True)
+        best = max(answers, key=lambda name: answers[name])
+        rows = "".join(
+            f"<tr{' class=vgg-best' if name == best else ''}><th scope=row>{name}</th>"
+            f'<td class=vgg-track><span class=vgg-bar style="width:{value:.1%}"></span></td>'
+            f"<td class=vgg-value>{_percent(value)}</td></tr>"
+            for name, value in answers.items()
+        )
+        return (
+            '<div class="vgg vgg-poster"><div class="vgg-pair"><div>'
+            '<img class="vgg-picture" width="256" height="256" '
+            f'src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}" '
+            f'alt="The {self.sample} at {SIZE} by {SIZE} pixels, as the net sees it.">'
+            f"<p class=vgg-note>Photo: {html.escape(credit.title)}, {html.escape(credit.author)}, "
+            f"{html.escape(credit.licence)}.</p></div><div><table class=vgg-bars>"
+            f"<caption>Probability of each class</caption><tbody>{rows}</tbody></table>"
+            "<p class=vgg-begin></p></div></div>"
+            "</div>"
+        )
+
     def fallback(self) -> str:
         """The net's answers for the samples, as a table."""
         strip = base64.b64encode(STRIP.read_bytes()).decode()
         rows = "".join(
             f"<tr><th scope=row>{html.escape(name)}</th>"
-            + "".join(f"<td>{label} {value:.0%}</td>" for label, value in answers)
+            + "".join(f"<td>{label} {value:.0%}</td>" for label, value in _likeliest(answers))
             + "</tr>"
             for name, answers in zip(SAMPLES, _answers(), strict=True)
         )
@@ -170,3 +203,8 @@ class LiveVGG(PageWidget, front="live_vgg"):
             f"<th scope=col>second</th><th scope=col>third</th></tr></thead><tbody>{rows}</tbody>"
             "</table>"
         )
+
+
+def _percent(value: float) -> str:
+    """0.873 as "87 %", and 0.0123 as "1.2 %", as the front end writes it."""
+    return f"{100 * value:.{1 if value < 0.0995 else 0}f} %"

@@ -18,7 +18,12 @@ from .base import PageWidget, picture
 LARGEST = {"image_size": 2048, "width": 8.0, "num_classes": 100_000}
 
 
-class NetworkExplorer(PageWidget, front="network"):
+class NetworkExplorer(
+    PageWidget,
+    front="network",
+    to_try="Shrink the image to 32 pixels: two of the three mountains move, one stays.",
+    example="image_size=32,layer=fc6",
+):
     """A column of Table 1 with its layers' shapes, costs and receptive fields (§2.1–2.3).
 
     Parameters

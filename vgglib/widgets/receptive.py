@@ -49,7 +49,12 @@ def _presets() -> dict[str, list[tuple[str, int, int]]]:
     return presets
 
 
-class ReceptiveFieldExplorer(PageWidget, front="receptive"):
+class ReceptiveFieldExplorer(
+    PageWidget,
+    front="receptive",
+    to_try="Stack 3×3 layers until one value sees the cat's whole eye; then put pools between.",
+    example="layers=conv_3_1;conv_3_1;pool_2_2;conv_3_1;conv_3_1;pool_2_2,depth=6",
+):
     """Layers stacked on a photo, and the part of it that one unit behind them sees (§2.3).
 
     Convolutions are padded with (kernel - 1) / 2 zeros on every side, pools are not.

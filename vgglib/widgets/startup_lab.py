@@ -40,7 +40,12 @@ CERTAIN = 30.0
 VERDICTS = ("dies", "is at the edge", "lives", "explodes")
 
 
-class StartupLab(PageWidget, front="startup_lab"):
+class StartupLab(
+    PageWidget,
+    front="startup_lab",
+    to_try="Turn σ up until the deepest net lives, and on until it explodes.",
+    example="net=E,sigma=0.04",
+):
     """A net and a start: activations and gradients of every layer before the first step.
 
     The nets have a quarter of the paper's width, 32-pixel pictures and ten classes, as in

@@ -24,7 +24,12 @@ SCALES = (256, 512)
 PHOTOS = ("coffee", "chelsea", "astronaut", "rocket")
 
 
-class TrainingCrop(PageWidget, front="training_crop"):
+class TrainingCrop(
+    PageWidget,
+    front="training_crop",
+    to_try="Cut a training crop of this cup that shows nothing of the cup.",
+    example="scale=512,x=0,y=0",
+):
     """A photo and the crop that a net would be given, every random choice made by hand.
 
     Parameters

@@ -12,7 +12,12 @@ from .base import PageWidget, picture
 COLUMNS = ("lr", "train_loss", "val_loss", "train_accuracy", "val_accuracy")
 
 
-class TrainingReplay(PageWidget, front="training_replay"):
+class TrainingReplay(
+    PageWidget,
+    front="training_replay",
+    to_try="Move through a training epoch by epoch: what does the first smaller rate buy?",
+    example="epoch=20",
+):
     """Loss, accuracy, learning rate and first-layer filters of ``recorded("replay")``.
 
     Parameters

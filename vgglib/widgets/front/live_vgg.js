@@ -8,6 +8,15 @@ const YOURS = "your own picture";
 const percent = (value) => `${(100 * value).toFixed(value < 0.0995 ? 1 : 0)} %`;
 
 export default {
+  /** Traits of an address that name no layer, or no channel of it. */
+  unfit({ weights, layer, channel }) {
+    const { layers } = new Net(weights);
+    const index = layers.findIndex(({ name }) => name === layer);
+    if (index < 0) return ["layer"];
+    const channels = layers.slice(0, index + 1).findLast(({ conv }) => conv).conv.outputs;
+    return channel < channels ? [] : ["channel"];
+  },
+
   render({ model, el }) {
     const net = new Net(model.get("weights"));
     const side = net.size;
@@ -204,7 +213,8 @@ export default {
       draw(picture, (x, y) => at(rgb, side, Math.floor(x / scale), Math.floor(y / scale)));
       const map = result.maps[model.get("layer")];
       const { value, x, y } = strongest(map, model.get("channel"));
-      if (value > 0) {
+      // Where the channel is not shown (the first page), its frame would be a riddle.
+      if (value > 0 && chosen.offsetParent) {
         const [left, top, width] = square(net, model.get("layer"), x, y);
         const context = picture.getContext("2d");
         for (const [colour, line] of [["#000000", 5], ["#f0e442", 2.5]]) {

@@ -327,4 +327,15 @@ function render({ model, el }) {
   };
 }
 
-export default { render };
+/** Traits of an address whose values no net has. */
+function unfit({ configs, net, image_size, width, num_classes, batch_norm, layer, largest }) {
+  const settings = { imageSize: image_size, width, numClasses: num_classes, batchNorm: batch_norm };
+  const sizes = { image_size, width, num_classes };
+  const found = new Set(Object.keys(problems(configs[net], settings)));
+  for (const [trait, most] of Object.entries(largest)) if (sizes[trait] > most) found.add(trait);
+  const known = () => anatomy(configs[net], settings).some((row) => row.layer === layer);
+  if (layer && !found.size && !known()) found.add("layer");
+  return [...found];
+}
+
+export default { render, unfit };

@@ -264,4 +264,18 @@ async function render({ model, el }) {
   };
 }
 
-export default { render };
+/** Traits of an address that make no stack, or no place on the photo. */
+function unfit({ layers, depth, position, side, longest }) {
+  const odd = ([kind, kernel, stride]) =>
+    (kind === "pool" ? kernel < 2 || kernel > 15 : !KERNELS.conv.includes(kernel)) ||
+    stride < 1 || stride > kernel;
+  const found = [];
+  if (!layers.length || layers.length > longest || layers.some(odd) || problem(layers, side)) {
+    found.push("layers");
+  }
+  if (depth < 1 || depth > layers.length) found.push("depth");
+  if (position.some((pixel) => pixel < 0 || pixel >= side)) found.push("position");
+  return found;
+}
+
+export default { render, unfit };

@@ -12,6 +12,9 @@ const BOTTOM = 24;
 const PAUSE = 600; // milliseconds an epoch, when played
 
 export default {
+  /** Traits of an address that name no epoch of the run. */
+  unfit: ({ epoch, run }) => (epoch > run.history.lr.length ? ["epoch"] : []),
+
   render({ model, el }) {
     const { history, filters } = model.get("run");
     const epochs = history.lr.length;
