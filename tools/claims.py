@@ -267,6 +267,11 @@ def _link(path, number):
     return f"[{number}](../notebooks/{path.name}#claim-{number.replace('.', '-')})"
 
 
+def _badge(verdict):
+    """A verdict as a badge."""
+    return f"{{bdg-{BADGES[verdict]}}}`{verdict}`"
+
+
 def ledger():
     """The table of all claims."""
     rows = [
@@ -274,7 +279,7 @@ def ledger():
             _link(p, c.number),
             c.words,
             c.source,
-            f"{{bdg-{BADGES[c.verdict]}}}`{c.verdict}`",
+            _badge(c.verdict),
             c.shown,
         )
         for p, c in all_claims()
@@ -297,9 +302,10 @@ def totals():
         Counter(claim.verdict for claim in claims if claim.of_the_paper is own)
         for own in (True, False)
     ]
-    rows = [(verdict, *(count[verdict] for count in counts)) for verdict in VERDICTS]
+    rows = [(_badge(verdict), *(count[verdict] for count in counts)) for verdict in VERDICTS]
     rows.append(("**all**", *(count.total() for count in counts)))
-    return _table(("verdict", "claims of the paper", "of notes, courses and later work"), rows)
+    table = _table(("verdict", "claims of the paper", "of notes, courses and later work"), rows)
+    return f":::{{table}}\n:class: verdicts\n\n{table}\n:::"
 
 
 #: The tables of each page, by the name in the comments that enclose them.
