@@ -121,11 +121,11 @@ export function restored({ traits }, state, settings, unfit = () => []) {
 export function bar(widget, model, ignored) {
   const get = (name) => model.get(name);
   const report = liveLine({ className: "vgg-note vgg-said" });
-  const text = h("pre", { className: "vgg-shared", tabIndex: 0, role: "group", hidden: true });
+  const text = h("pre", { className: "vgg-shared", tabIndex: 0, role: "group" });
   text.setAttribute("aria-label", "What was copied");
   const copy = async (what, copied) => {
     text.textContent = copied;
-    text.hidden = false;
+    if (!text.isConnected) row.append(report, text);
     try {
       await navigator.clipboard.writeText(copied);
       report.say(`${what} copied:`);
@@ -144,6 +144,7 @@ export function bar(widget, model, ignored) {
     ? [h("p", { className: "vgg-error", role: "status" },
         `The address asks for what this widget does not have; left out: ${ignored.join(", ")}.`)]
     : [];
-  return h("div", { className: "vgg-share" }, ...note,
-    h("div", { className: "vgg-controls" }, link, code), report, text);
+  const row = h("div", { className: "vgg-share" }, ...note,
+    h("div", { className: "vgg-controls" }, link, code));
+  return row;
 }
