@@ -119,7 +119,8 @@ class BoxLab(PageWidget, front="box_lab"):
     def windows(self) -> tuple[Tensor, Tensor]:
         """Boxes (36, 4) in pixels and probabilities (36,) of the scene's windows."""
         made = _made()["scenes"][self.scene]
-        return tuple(torch.tensor(made[name], dtype=torch.double) for name in ("boxes", "scores"))
+        boxes, scores = (torch.tensor(made[n], dtype=torch.double) for n in ("boxes", "scores"))
+        return boxes, scores
 
     def merged(self) -> tuple[Tensor, Tensor]:
         """:func:`vgglib.localise.merge` of the windows' boxes, until none are close."""

@@ -16,6 +16,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as tvf
 
 from .. import plots
+from ..augment import normalise
 from ..evaluate import dense
 from ..standin import WEIGHTS, standin
 from .base import PageWidget, picture
@@ -76,7 +77,7 @@ class DenseMap(PageWidget, front="dense_map"):
 
     @traitlets.validate("class_name")
     def _known_class(self, proposal):
-        classes = standin().classes
+        classes = _classes()
         if proposal.value not in classes:
             raise traitlets.TraitError(
                 f"class_name must be one of {', '.join(classes)}, got {proposal.value!r}"
@@ -91,18 +92,19 @@ class DenseMap(PageWidget, front="dense_map"):
     def scores(self) -> Tensor:
         """The map of class scores: (classes, places, places)."""
         net = standin()
+        known = net.training_data
         with torch.no_grad():
-            return dense(net)(net.pixels(self.rescaled()[None]))[0]
+            return dense(net)(normalise(self.rescaled()[None], known["mean"], known["std"]))[0]
 
     def answer(self) -> dict[str, float]:
         """Class → probability, of the mean scores."""
         chances = self.scores().mean((1, 2)).softmax(0)
-        return dict(zip(standin().classes, chances.tolist(), strict=True))
+        return dict(zip(_classes(), chances.tolist(), strict=True))
 
     def fallback(self) -> str:
         """The photo with one window, the map over it, and the mean's answer."""
         image, answer = self.rescaled().permute(1, 2, 0), self.answer()
-        chances = self.scores().softmax(0)[standin().classes.index(self.class_name)]
+        chances = self.scores().softmax(0)[_classes().index(self.class_name)]
         count = len(chances)
         fig, axes = plots.subplots(1, 2, height=3.7)
         for ax in axes:
@@ -125,3 +127,8 @@ class DenseMap(PageWidget, front="dense_map"):
             f"{chances.max():.0%}. The mean scores say {best}, {answer[best]:.0%}."
         )
         return picture(fig, alt)
+
+
+def _classes() -> list[str]:
+    """What the net can say."""
+    return standin().training_data["classes"]

@@ -13,7 +13,7 @@ import traitlets
 from torch import Tensor
 
 from .. import plots, transfer
-from ..data import load
+from ..data import ImageSet, load
 from ..standin import WEIGHTS, standin
 from .base import PageWidget, picture
 
@@ -27,10 +27,12 @@ LAYERS = ("pixels", "pool1", "pool2", "pool3")
 def _pictures() -> tuple[Tensor, list[int], tuple[str, ...]]:
     """Pictures (60, 3, 32, 32) in bytes, the class of each, and the classes' names."""
     clothes = load("fashion-mnist-mini")
-    places = [(clothes.test.labels == k).nonzero()[:EACH, 0] for k in range(len(clothes.classes))]
+    test = clothes.test
+    assert isinstance(test, ImageSet)
+    places = [(test.labels == k).nonzero()[:EACH, 0] for k in range(len(clothes.classes))]
     chosen = torch.cat(places)
-    labels = clothes.test.labels[chosen].tolist()
-    return clothes.test.images[chosen], labels, tuple(clothes.classes)
+    labels = test.labels[chosen].tolist()
+    return test.images[chosen], labels, tuple(clothes.classes)
 
 
 class Neighbours(PageWidget, front="neighbours"):
