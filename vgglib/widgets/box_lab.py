@@ -43,7 +43,12 @@ def _surest(scene: str) -> list[float]:
     return [min(max(value, 0.0), float(SIZE)) for value in box]
 
 
-class BoxLab(PageWidget, front="box_lab"):
+class BoxLab(
+    PageWidget,
+    front="box_lab",
+    to_try="Drag a box until it counts as right; then merge the boxes of 36 windows step by step.",
+    example="limit=0.5",
+):
     """Two boxes to drag, with their intersection over union; or many, merged pair by pair.
 
     The scenes are chapter 9's, clothes before parts of photos; the many boxes are what a small net

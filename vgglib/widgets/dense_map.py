@@ -27,7 +27,12 @@ STEP = 8  #: Pixels between two places of its class map: three pools.
 SCALES = (WINDOW, 128)  #: Least and largest Q.
 
 
-class DenseMap(PageWidget, front="dense_map"):
+class DenseMap(
+    PageWidget,
+    front="dense_map",
+    to_try="Enlarge the cat: at which Q does the map see an ear, and no cat any more?",
+    example="Q=96",
+):
     """A photo at a test scale Q, the map of class scores that a net makes of it, and their mean.
 
     The net is :func:`vgglib.standin`, its fully connected layer read as a convolution.

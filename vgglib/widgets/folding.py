@@ -32,7 +32,12 @@ KERNELS = {
 }
 
 
-class BatchNormFolding(PageWidget, front="folding"):
+class BatchNormFolding(
+    PageWidget,
+    front="folding",
+    to_try="Switch on all three branches of RepVGG, and watch one 3×3 kernel take them in.",
+    example="used=true;true;true",
+):
     """A layer of up to three branches, each with its batch norm, and the one 3×3 convolution.
 
     One channel in, one out. With the first branch alone it is VGG's layer with batch norm; with all

@@ -35,7 +35,12 @@ def _pictures() -> tuple[Tensor, list[int], tuple[str, ...]]:
     return test.images[chosen], labels, tuple(clothes.classes)
 
 
-class Neighbours(PageWidget, front="neighbours"):
+class Neighbours(
+    PageWidget,
+    front="neighbours",
+    to_try="Compare a shoe by its pixels, then by the last pool: which neighbours leave?",
+    example="layer=pixels",
+):
     """A picture, its maps, their means, and the pictures whose vectors are the nearest.
 
     The net is :func:`vgglib.standin`, which has never seen clothes; the pictures are 60 of

@@ -180,4 +180,10 @@ async function render({ model, el }) {
   };
 }
 
-export default { render };
+/** Traits of an address that the net cannot serve. */
+function unfit({ Q, step, class_name, weights }) {
+  const bad = Q % step ? ["Q"] : [];
+  return new Net(weights).classes.includes(class_name) ? bad : [...bad, "class_name"];
+}
+
+export default { render, unfit };
