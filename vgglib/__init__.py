@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from . import augment, data, features, localise, transfer, weights
 from .anatomy import anatomy, receptive_field
 from .configs import CONFIGS, LRN, Config, Conv
+from .diagnosis import Diagnosis, Finding, diagnose
 from .evaluate import Dense, DenseVGG, Fusion, MultiCrop, dense, evaluate, test_scales, top_k_error
 from .evidence import compare
 from .initialise import initialise
@@ -51,10 +52,10 @@ def __getattr__(name):
 
 __all__ = [
     "CONFIGS", "LRN", "STANDIN", "VGG", "Callback", "CheckpointError", "Config", "Conv",
-    "Dense", "DenseVGG", "Fusion", "Interrupted", "MultiCrop", "Pixels", "PixelsWarning",
-    "Recipe", "StalledWarning", "anatomy", "augment", "compare", "data", "dense", "evaluate",
-    "features", "initialise", "load_run", "load_weights", "localise", "plots", "pre_initialise",
-    "predict", "pretrained", "processes", "receptive_field", "recorded", "save_weights",
-    "signal", "standin", "test_scales", "top_k_error", "train", "transfer", "vgg", "weights",
-    "widgets",
+    "Dense", "DenseVGG", "Diagnosis", "Finding", "Fusion", "Interrupted", "MultiCrop", "Pixels",
+    "PixelsWarning", "Recipe", "StalledWarning", "anatomy", "augment", "compare", "data",
+    "dense", "diagnose", "evaluate", "features", "initialise", "load_run", "load_weights",
+    "localise", "plots", "pre_initialise", "predict", "pretrained", "processes",
+    "receptive_field", "recorded", "save_weights", "signal", "standin", "test_scales",
+    "top_k_error", "train", "transfer", "vgg", "weights", "widgets",
 ]  # fmt: skip
