@@ -5,7 +5,8 @@ Once a page has been read:
 - Figures get the alt text that ``vgglib.plots.show`` stored beside the picture.
 - A code cell tagged ``solution`` folds under a "Solution" line.
 - A code cell tagged ``claim-2-3`` can be linked as ``02_design.ipynb#claim-2-3``.
-- The Colab badge is drawn from a local file, so that reading needs no other host.
+- The Colab badge is drawn from a local file, so that reading needs no other host; beside it stand
+  badges for Kaggle and Codespaces, which the launch menu has as well.
 - Thebe, live code on a host of somebody else's, is not loaded (Jupyter Book does so twice).
 
 And for the widgets of `vgglib.widgets`: the files they load are put beside the pages, and a page
@@ -20,8 +21,47 @@ import nbformat
 from docutils import nodes
 
 BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
-LOCAL_BADGE = "/book/_static/colab-badge.svg"
+LOCAL_BADGE = "/book/_static/{}-badge.svg"
 WIDGET = 'class="vgg-widget"'
+
+
+def launchers(app, document):
+    """Where else a chapter opens: ``(name, address, icon)`` of each place, from the book's own."""
+    options = app.config.html_theme_options
+    url, branch = options.get("repository_url"), options.get("repository_branch")
+    if not url or not document.startswith("notebooks/"):
+        return []
+    notebook = f"{url}/blob/{branch}/{document}.ipynb"
+    repository = url.removeprefix("https://github.com/")
+    return [
+        ("Kaggle", f"https://kaggle.com/kernels/welcome?src={notebook}", "fa-brands fa-kaggle"),
+        # A machine of its own, made as .devcontainer/ says.
+        ("Codespaces", f"https://codespaces.new/{repository}?quickstart=1", "fa-brands fa-github"),
+    ]
+
+
+def badges(app, document):
+    """What follows the Colab badge."""
+    for name, url, _ in launchers(app, document):
+        link = nodes.reference("", "", refuri=url)
+        link += nodes.image(uri=LOCAL_BADGE.format(name.lower()), alt=f"Open in {name}")
+        yield from (nodes.Text(" "), link)
+
+
+def add_launchers(app, pagename, templatename, context, doctree):
+    """And in the menu of the theme, below Colab (``html-page-context``, after the theme's)."""
+    for button in context.get("header_buttons", ()):
+        if button["label"] == "launch-buttons":
+            button["buttons"] += [
+                {
+                    "type": "link",
+                    "text": name,
+                    "tooltip": f"Launch on {name}",
+                    "icon": icon,
+                    "url": url,
+                }
+                for name, url, icon in launchers(app, pagename)
+            ]
 
 
 def alt_texts(notebook):
@@ -40,9 +80,10 @@ def finish_page(app, doctree):
     """Apply the changes of the list above to a page (Sphinx's ``doctree-read`` event)."""
     source = app.env.doc2path(app.env.docname)
     alts = alt_texts(nbformat.read(source, 4)) if source.endswith(".ipynb") else {}
-    for image in doctree.findall(nodes.image):
+    for image in list(doctree.findall(nodes.image)):
         if image["uri"] == BADGE:
-            image["uri"] = LOCAL_BADGE
+            image["uri"] = LOCAL_BADGE.format("colab")
+            image.parent.parent.extend(badges(app, app.env.docname))
         # MyST-NB names a stored picture by the hash of its bytes.
         alt = alts.get(PurePosixPath(image["uri"]).stem)
         if alt:
@@ -89,6 +130,7 @@ def setup(app):
     app.connect("builder-inited", write_widgets)
     app.connect("html-page-context", drop_thebe, priority=999)
     app.connect("html-page-context", load_widgets)
+    app.connect("html-page-context", add_launchers, priority=998)
     # Before Sphinx collects the images of the page.
     app.connect("doctree-read", finish_page, priority=400)
     return {"version": "1", "parallel_read_safe": True}
