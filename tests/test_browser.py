@@ -128,6 +128,31 @@ def test_the_search_finds_a_word(open_page):
     assert "training recipe" in found
 
 
+@pytest.mark.parametrize(
+    "query, found",
+    [
+        ("color", "03_recipe.html#what-is-a-random-colour-shift-and-in-which-units"),
+        ("localization", "09_localisation.html"),
+        ("normalize", "diagnose.html#images-that-are-not-normalised"),
+        ("finetuning", "03_recipe.html"),
+        ("receptive field", "glossary.html#term-receptive-field"),
+        ("dropout ensemble", "03_recipe.html#is-dropout-an-ensemble"),
+        ("train", "05_training.html"),
+    ],
+)
+def test_the_search_finds_what_is_typed(open_page, query, found):
+    """American spellings too; sections before pages, members of the package last."""
+    visit = open_page(f"search.html?q={query.replace(' ', '+')}")
+    page = visit.page
+    page.wait_for_function("/found/.test(document.querySelector('.search-summary')?.innerText)")
+    links = page.eval_on_selector_all("#search-results li > a", "all => all.map((a) => a.href)")
+    places = [link.partition("?")[0].rpartition("/")[2] for link in links]
+    assert any(place.startswith(found) for place in places[:4]), places[:8]
+    assert len(set(links)) == len(links) and visit.errors == []
+    members = ["/api.html" in link for link in links]
+    assert members == sorted(members), "members of the package come last"
+
+
 def test_a_page_is_printed_light_whatever_is_on_the_screen(open_page, tmp_path):
     page = open_page("book/glossary.html", theme="dark").page
     root = "document.documentElement.dataset.theme"
