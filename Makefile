@@ -18,7 +18,7 @@ BOOK_hidden = $(BUILT)
 BOOK_none = $(STUDENTS)/_build/book.stamp
 BOOK = $(or $(BOOK_$(SOLUTIONS)),$(error SOLUTIONS is "hidden" or "none", not "$(SOLUTIONS)"))
 PDF = $(dir $(BOOK))very-deep.pdf
-BOOK_SOURCES = _config.yml _toc.yml tools/imports.py \
+BOOK_SOURCES = _config.yml _toc.yml CITATION.cff tools/imports.py \
 	$(shell find book vgglib -type f -not -name '*.pyc') \
 	$(wildcard notebooks/*.ipynb benchmarks/recorded/*.json)
 

@@ -31,7 +31,7 @@ def withhold(folder, root=ROOT):
         raise SystemExit("that is the course itself; name another folder")
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "notebooks").mkdir(parents=True)
-    for name in ("_config.yml", "_toc.yml"):
+    for name in ("_config.yml", "_toc.yml", "CITATION.cff"):
         shutil.copy(root / name, folder)
     shutil.copytree(root / "book", folder / "book", ignore=shutil.ignore_patterns("__pycache__"))
     for path in sorted((root / "notebooks").glob("*.ipynb")):
