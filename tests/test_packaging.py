@@ -198,4 +198,4 @@ def test_the_sdist_is_what_a_build_needs(built):
     _, sdist, _ = built
     assert {"pyproject.toml", "README.md", "LICENSE", "vgglib/py.typed"} <= sdist
     tops = {name.partition("/")[0] for name in sdist}
-    assert not tops & {"notebooks", "tests", "tools", "book"}, tops
+    assert not tops & {"notebooks", "tests", "tools", "book", "paper"}, tops
