@@ -11,13 +11,16 @@ import pandas as pd
 import pytest
 import torch
 from matplotlib import pyplot as plt
+from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_rgb
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from nbclient import NotebookClient
 from PIL import Image
 from refusing import refuses
 
 import vgglib
+from conftest import ROOT
 from vgglib import plots
 
 ALT = "A line that climbs from one to three."
@@ -32,7 +35,35 @@ def draw(fig):
     data = io.BytesIO()
     with plots.style():
         fig.savefig(data, format="png", dpi=50)
+    assert outside(fig) == []
     return Image.open(data)
+
+
+def points(artist, ax):
+    """The data of a line, of bars, dots or error bars as rows (x, y); none of other things."""
+    if isinstance(artist, PathCollection):
+        return np.asarray(artist.get_offsets())
+    if isinstance(artist, Rectangle):
+        return np.array(artist.get_bbox())
+    if artist.get_transform() == ax.transData:  # not a line across all of the axes
+        if isinstance(artist, Line2D):
+            return artist.get_xydata()
+        if isinstance(artist, LineCollection):
+            return np.concatenate([np.empty((0, 2)), *artist.get_segments()])
+    return np.empty((0, 2))
+
+
+def outside(fig):
+    """The data that lie beyond the axes they are drawn in, where no reader sees them."""
+    found = []
+    for ax in fig.axes:
+        for artist in (*ax.get_lines(), *ax.collections, *ax.patches):
+            rows = points(artist, ax)
+            if len(rows) and not ax.images:  # over a photo, what is drawn may be cut
+                place = ax.transLimits.transform(ax.transScale.transform(rows))
+                beyond = ((place < -1e-6) | (place > 1 + 1e-6)).any(axis=1)
+                found += rows[beyond & np.isfinite(place).all(axis=1)].tolist()
+    return found
 
 
 def line(ax, label):
@@ -238,6 +269,33 @@ def test_a_cut_axis_gets_points_instead_of_bars():
 def test_a_value_that_would_not_be_seen_is_an_error():
     with refuses(ValueError, got=(1, "limits=(0.4, 0.8)"), accepts=(0.3, 0.7)):
         plots.bars({"a": [0.3, 0.5], "b": {"c": 0.7}}, y_label="", limits=(0.4, 0.8))
+
+
+def test_a_datum_beyond_its_axes_would_be_found():
+    fig = plots.curves({"A": history([0.1, 0.5])}, y="val_accuracy", y_label="", limits=(0, 0.4))
+    assert {tuple(row) for row in outside(fig)} == {(2, 0.5)}
+    fig = plots.bars({"A": [0.2, 0.6], "B": 0.5}, y_label="")
+    fig.axes[0].set_ylim(0, 0.45)
+    assert {round(y, 2) for _, y in outside(fig)} == {0.5, 0.6, 0.68}  # bar, seed, error bar
+
+
+def test_every_datum_of_a_record_lies_inside_its_axes():
+    drawn = 0
+    for path in sorted((ROOT / "benchmarks" / "recorded").glob("*.json")):
+        runs = pd.DataFrame(vgglib.recorded(path.stem)["runs"])
+        if "test_accuracy" not in runs:
+            continue
+        labels = runs.groupby("label", sort=False)
+        accuracies = {str(label): list(part["test_accuracy"].dropna()) for label, part in labels}
+        accuracies = dict(list((k, v) for k, v in accuracies.items() if v)[:12])
+        assert outside(plots.bars(accuracies, y_label="", percent=True)) == [], path.stem
+        if "history" in runs:
+            histories = {str(label): list(part["history"].dropna()) for label, part in labels}
+            histories = dict(list((k, v) for k, v in histories.items() if v)[:8])
+            fig = plots.curves(histories, y="train_loss", y_label="", reference={"ln 10": 2.303})
+            assert outside(fig) == [], path.stem
+            drawn += 1
+    assert drawn >= 5
 
 
 def test_grouped_bars_share_the_colour_of_their_series():

@@ -4,7 +4,8 @@
 
 Besides executing, it derives what follows from a cell's tags, so that authors tag little:
 
-- ``solution``: a code cell is folded in Colab and JupyterLab (the book folds it by itself);
+- ``solution``: a code cell is folded in Colab and JupyterLab (the book folds it by itself), and so
+  is one that only installs, imports, draws or checks (`folding.py`);
 - ``widget``: of its output the HTML of a page widget is kept (see ``vgglib.widgets``), which works
   without a kernel; views that need one are dropped. nbval does not compare it, a test does;
 - ``predict``: a widget whose code is folded everywhere.
@@ -14,6 +15,7 @@ import sys
 import time
 from pathlib import Path
 
+import folding
 import nbformat
 from nbclient import NotebookClient
 
@@ -46,6 +48,8 @@ def normalise(notebook):
                 metadata["cellView"] = "form"
                 metadata["jupyter"] = {"source_hidden": True}
         cell.metadata = nbformat.from_dict(metadata)
+        if cell.cell_type == "code":
+            folding.fold(cell)
     return notebook
 
 

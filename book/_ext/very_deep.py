@@ -3,7 +3,10 @@
 Once a page has been read:
 
 - Figures get the alt text that ``vgglib.plots.show`` stored beside the picture.
-- A code cell tagged ``solution`` folds under a "Solution" line.
+- A code cell tagged ``solution`` folds under a "Solution" line, one that only installs, draws or
+  checks (``hide-input``, written by `tools/folding.py`) under its own first line.
+- An exercise folds under its heading, so that those of a chapter are seen together.
+- A longer code cell gets the class ``long``: the style sheet shows how it begins, a click the rest.
 - A code cell tagged ``claim-2-3`` can be linked as ``02_design.ipynb#claim-2-3``.
 - The Colab badge is drawn from a local file, so that reading needs no other host; beside it stand
   badges for Kaggle and Codespaces, which the launch menu has as well.
@@ -14,15 +17,20 @@ that has one gets the script and the style that bring it to life.
 """
 
 import hashlib
+import re
 from base64 import b64decode
 from pathlib import Path, PurePosixPath
 
 import nbformat
 from docutils import nodes
+from figures import is_drawing
 
 BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
 LOCAL_BADGE = "/book/_static/{}-badge.svg"
 WIDGET = 'class="vgg-widget"'
+EXERCISE = re.compile(r"Exercise \d+\.\d+ \(")
+FIRST_LINE = re.compile(r"# (?:@title )?(.+)\n")
+LONG = 7  # lines of code that a page shows whole
 
 
 def launchers(app, document):
@@ -64,30 +72,34 @@ def add_launchers(app, pagename, templatename, context, doctree):
             ]
 
 
-def alt_texts(notebook):
-    """Alt text of each stored PNG of a notebook, by the SHA-256 of the picture."""
-    alts = {}
+def shown_pictures(notebook):
+    """By the SHA-256 of each stored PNG: alt text, whether it is a drawing, width in pixels."""
+    found = {}
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             alt = output.get("metadata", {}).get("image/png", {}).get("alt")
             if alt:
                 picture = b64decode(output.data["image/png"])
-                alts[hashlib.sha256(picture).hexdigest()] = alt
-    return alts
+                width = int.from_bytes(picture[16:20], "big")  # as the format has it
+                found[hashlib.sha256(picture).hexdigest()] = alt, is_drawing(picture), width
+    return found
 
 
 def finish_page(app, doctree):
     """Apply the changes of the list above to a page (Sphinx's ``doctree-read`` event)."""
     source = app.env.doc2path(app.env.docname)
-    alts = alt_texts(nbformat.read(source, 4)) if source.endswith(".ipynb") else {}
+    pictures = shown_pictures(nbformat.read(source, 4)) if source.endswith(".ipynb") else {}
     for image in list(doctree.findall(nodes.image)):
         if image["uri"] == BADGE:
             image["uri"] = LOCAL_BADGE.format("colab")
             image.parent.parent.extend(badges(app, app.env.docname))
         # MyST-NB names a stored picture by the hash of its bytes.
-        alt = alts.get(PurePosixPath(image["uri"]).stem)
-        if alt:
-            image["alt"] = alt
+        shown = pictures.get(PurePosixPath(image["uri"]).stem)
+        if shown:
+            image["alt"], drawing, width = shown
+            image["classes"].append("drawing" if drawing else "photo")
+            if not drawing:  # small pictures beside each other
+                image["width"] = f"{2 * width}px"
 
     anchors = app.env.metadata[app.env.docname].setdefault("myst_slugs", {})
     for cell in doctree.findall(nodes.container):
@@ -100,6 +112,24 @@ def finish_page(app, doctree):
             cell["hide_mode"] = "all"
             cell["prompt_show"] = "Show the solution"
             cell["prompt_hide"] = "Hide the solution"
+        elif "hide-input" in tags:
+            title = FIRST_LINE.match(cell.astext())
+            cell["prompt_show"] = cell["prompt_hide"] = title[1] if title else "Code"
+        else:
+            for code in cell.findall(nodes.literal_block):
+                if "cell_input" in code.parent["classes"] and code.astext().count("\n") >= LONG:
+                    code.parent["classes"].append("long")
+
+    for section in list(doctree.findall(nodes.section)):
+        if EXERCISE.match(section[0].astext()):
+            fold_exercise(section)
+
+
+def fold_exercise(section):
+    """Put all of a section but its heading under a line that opens it, and works without script."""
+    opening = '<details class="exercise"><summary>Open the exercise</summary>'
+    section.insert(1, nodes.raw("", opening, format="html"))
+    section.append(nodes.raw("", "</details>", format="html"))
 
 
 def write_widgets(app):

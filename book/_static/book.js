@@ -21,6 +21,29 @@ function label() {
 label();
 new ResizeObserver(label).observe(document.querySelector(".bd-article") ?? document.body);
 
+// A longer cell (book/_ext/very_deep.py) shows how it begins, and all of it at a click or when a
+// link leads into it.
+for (const cell of document.querySelectorAll(".cell_input.long")) {
+  const lines = cell.querySelector("pre").textContent.trimEnd().split("\n").length;
+  const button = document.createElement("button");
+  const turn = (open) => {
+    cell.classList.toggle("open", open);
+    button.textContent = open ? "Show less" : `Show all ${lines} lines`;
+    button.setAttribute("aria-expanded", open);
+  };
+  button.type = "button";
+  button.className = "show-code";
+  button.addEventListener("click", () => turn(!cell.classList.contains("open")));
+  turn(false);
+  cell.append(button);
+}
+
+// Code is copied with the mouse, or selected by keyboard as text is: a stop at each cell would make
+// a hundred of a chapter. (The theme's script adds the buttons.)
+addEventListener("load", () => {
+  for (const button of document.querySelectorAll("button.copybtn")) button.tabIndex = -1;
+});
+
 // The claims ledger shows the verdicts that are ticked.
 const ledger = document.querySelector("table.ledger");
 if (ledger) {
@@ -63,13 +86,17 @@ async function progress() {
 // A browser may refuse to keep anything; then there is nothing to say.
 if (document.querySelector(".sd-card")) progress().catch(() => {});
 
-// Paper is white: a page is printed in the light theme, whatever is on the screen.
+// Paper is white, and nothing on it can be opened: a page is printed in the light theme, whatever
+// is on the screen, with its exercises (but not their solutions).
 const root = document.documentElement;
-let theme;
+let theme, closed;
 addEventListener("beforeprint", () => {
   theme = root.dataset.theme;
   root.dataset.theme = "light";
+  closed = document.querySelectorAll("details.exercise:not([open])");
+  for (const exercise of closed) exercise.open = true;
 });
 addEventListener("afterprint", () => {
   root.dataset.theme = theme;
+  for (const exercise of closed) exercise.open = false;
 });

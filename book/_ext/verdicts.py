@@ -1,0 +1,59 @@
+"""A verdict of a chapter as a badge, like those of the claims ledger.
+
+The line ``**Verdict 4.2: holds at our scale (live; quarter width).** What we saw.``, which a
+notebook shows in bold, becomes the claim's number, a badge with the verdict and, beside it, the
+evidence. Its words are those that `tools/claims.py` reads.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+from docutils import nodes
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "tools"))
+OPENING = re.compile(r"(Verdict \d+\.\d+): ([a-z ]+) \(")
+
+
+def badge(verdict):
+    """The verdict's word in the ledger's colours; None if it is no verdict."""
+    from claims import BADGES  # here: it imports torch, which takes seconds
+
+    if verdict not in BADGES:
+        return None
+    colour, _, line = BADGES[verdict].partition("-")
+    look = (
+        f"sd-outline-{colour} sd-text-{colour}" if line else f"sd-bg-{colour} sd-bg-text-{colour}"
+    )
+    return nodes.inline("", verdict, classes=["sd-sphinx-override", "sd-badge", *look.split()])
+
+
+def show_verdicts(app, doctree):
+    """Turn the verdicts of a page into badges (Sphinx's ``doctree-read`` event)."""
+    for strong in list(doctree.findall(nodes.strong)):
+        paragraph, said = (
+            strong.parent,
+            [part for part in strong if part.astext()],
+        )  # not empty ones
+        opening = OPENING.match(said[0].astext()) if said else None
+        first = next(part for part in paragraph if part.astext()) is strong
+        whole = opening and first and strong.astext().endswith(").")
+        mark = badge(opening[2]) if whole else None
+        if not mark:
+            continue
+        evidence = nodes.inline("", "", *said, classes=["verdict-evidence"])
+        evidence[0] = nodes.Text(evidence[0].astext()[opening.end() :])
+        evidence[-1] = nodes.Text(evidence[-1].astext()[: -len(").")])
+        number = nodes.strong("", opening[1])
+        head = nodes.inline("", "", number, nodes.Text(" "), mark, nodes.Text(" "), evidence)
+        head["classes"].append("verdict-head")
+        paragraph.replace(strong, head)
+        paragraph["classes"].append("verdict")
+    for quote in doctree.findall(nodes.block_quote):
+        if quote.astext().startswith("Claim "):
+            quote["classes"].append("claim")
+
+
+def setup(app):
+    app.connect("doctree-read", show_verdicts, priority=450)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
