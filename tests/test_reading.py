@@ -187,7 +187,7 @@ MEASURES = """() => {
     padding: parseFloat(style("table.dataframe td").paddingLeft),
     paper: getComputedStyle(document.body).backgroundColor,
     code: style(".cell_input").backgroundColor,
-    drawing: style("img.drawing").filter,
+    drawing: getComputedStyle(document.querySelector(".bd-article .drawing")).filter,
   };
 }"""
 
@@ -237,7 +237,7 @@ LENGTHS = """() => {
 }"""
 LINES = """() => [...document.querySelectorAll(".cell_input.long")].map((cell) => {
   const box = cell.querySelector("pre");
-  return [box.clientHeight < box.scrollHeight, cell.querySelector("button").ariaExpanded];
+  return [box.clientHeight < box.scrollHeight, cell.querySelector(".show-code").ariaExpanded];
 })"""
 
 
@@ -291,8 +291,9 @@ def test_the_keyboard_is_seen_on_the_buttons_and_does_not_stop_at_each_cell(open
 
 def test_the_lens_leaves_the_search_word_alone(open_page):
     page = open_page("notebooks/02_design.html").page
-    field = page.locator(".bd-sidebar-primary input[type=search]")
-    lens = page.locator(".bd-sidebar-primary .fa-magnifying-glass").bounding_box()
+    page.locator(".bd-sidebar-primary .search-button-field").click()
+    field = page.locator("dialog[open] input[type=search]")
+    lens = page.locator("dialog[open] .fa-magnifying-glass").bounding_box()
     padding = field.evaluate("(input) => parseFloat(getComputedStyle(input).paddingLeft)")
     assert lens["x"] + lens["width"] <= field.bounding_box()["x"] + padding
 

@@ -45,7 +45,7 @@ def number_figures(app, doctree):
         if "cell_output" in classes_above(node):
             label = f"{int(chapter[1])}.{len(figures) + 1}"
             name = f"figure-{label.replace('.', '-')}"
-            figure = nodes.figure("", ids=[name], classes=["numbered", *node["classes"]])
+            figure = nodes.figure("", ids=[name], classes=["numbered"])
             node.replace_self(figure)
             said = nodes.caption("", "", nodes.strong("", f"Figure {label}"))
             said += nodes.Text(f" {caption(node.get('alt', ''))}")
