@@ -97,14 +97,19 @@ def visit_block(self, node):
 
 
 def write_font(app, exception):
-    """Write the part of the font that the pages use (Sphinx's ``build-finished`` event)."""
+    """Write the part of the font that the pages use (Sphinx's ``build-finished`` event).
+
+    That is the formulas' characters, and those of the text that the text's own face lacks.
+    """
     if exception or app.builder.format != "html":
         return
-    pages = (path.read_text(encoding="utf-8") for path in Path(app.outdir).rglob("*.html"))
+    pages = [path.read_text(encoding="utf-8") for path in Path(app.outdir).rglob("*.html")]
     formulas = "".join(formula for page in pages for formula in FORMULA.findall(page))
     letters = {*"".join(ElementTree.fromstring(f"<p>{formulas}</p>").itertext())}
     letters |= {ITALIC[letter] for letter in letters & ITALIC.keys()}
     letters.add("√")  # in no text
+    face = TTFont(Path(app.srcdir, "book", "_static", "fonts", "serif.woff2"))
+    letters |= {*"".join(pages)} - {*map(chr, face.getBestCmap())}
     font = TTFont(files("ziamath.fonts") / "STIXTwoMath-Regular.ttf")
     # ssty: the forms for scripts. The larger variants of a sign are kept with it.
     keep = subset.Subsetter(subset.Options(layout_features=["ssty"], hinting=False))
