@@ -14,9 +14,10 @@ from fontTools import subset
 from fontTools.ttLib import TTFont
 
 FONTS = Path(__file__).resolve().parent.parent / "book" / "_static" / "fonts"
-LATIN = [*range(0x20, 0x7F), *range(0xA0, 0x100), *map(ord, "ĄąĆćČčĘęĞğİıŁłŐőŒœŚśŞşŠšŰűŽž")]
+ASCII = [*range(0x20, 0x7F), *map(ord, "\xa0§°±²³·µ×÷¹¼½äáàâåæçèéêëíîïñóôöøúûüßÉÖÜ")]
+LATIN = [*range(0xA0, 0x100), *map(ord, "ĄąĆćČčĘęĞğİıŁłŐőŒœŚśŞşŠšŰűŽž")]
 PUNCTUATION = [*range(0x2010, 0x2017), *map(ord, "‘’‚“”„†‡•…‰′″‹›€™")]
-GREEK = [*range(0x391, 0x3AA), *range(0x3B1, 0x3CA)]
+GREEK = [*map(ord, "ΓΔΘΛΠΣΦΨΩ"), *range(0x3B1, 0x3CA)]
 SIGNS = [*range(0x2070, 0x2090), *map(ord, "←↑→↓∂∆∏∑−√∞∥≈≠≤≥≪≫⟨⟩─│└├█■●✓✗")]
 FACES = {
     "serif": ("SourceSerif4-Regular", "Book Serif", "Regular"),
@@ -44,7 +45,8 @@ def main(serif, code):
         font = TTFont(Path(folder, "TTF", f"{source}.ttf"))
         options = subset.Options(layout_features=features, hinting=False, name_IDs=["*"])
         keep = subset.Subsetter(options)
-        keep.populate(unicodes=[*LATIN, *PUNCTUATION, *GREEK, *SIGNS])
+        names = LATIN if name == "serif" else []  # of people, in all languages
+        keep.populate(unicodes=[*ASCII, *names, *PUNCTUATION, *GREEK, *SIGNS])
         keep.subset(font)
         rename(font, family, style)
         font.flavor = "woff2"
