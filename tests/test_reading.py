@@ -83,7 +83,7 @@ def test_every_figure_of_a_chapter_has_its_number_and_a_caption(book, chapter):
         assert said.startswith(f"Figure {number}.{i + 1} ") and len(said) > 30
 
 
-def test_the_figure_in_the_text_is_the_nearest_of_its_section():
+def test_the_figure_in_the_text_is_one_of_its_section():
     tree = publish_doctree("Title\n=====\n\nThe figure of X; see the figure.\n\nPart\n----\n\nA.\n")
     section = next(iter(tree.findall(nodes.section)), tree)
     one, two = (nodes.figure("", ids=[f"figure-1-{i}"], classes=["numbered"]) for i in (1, 2))

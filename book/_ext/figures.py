@@ -85,7 +85,7 @@ def section_of(node):
 
 
 def link_mentions(doctree, figures):
-    """Say which figure *the figure* is: of those of the section, the nearest."""
+    """Say which figure *the figure* is: of those of the section the last before it, or the next."""
     place = {id(node): number for number, node in enumerate(doctree.findall())}
     for text in list(doctree.findall(nodes.Text)):
         if not isinstance(text.parent, nodes.paragraph) or not MENTION.search(text):
@@ -93,7 +93,8 @@ def link_mentions(doctree, figures):
         near = [figure for figure in figures if section_of(figure) is section_of(text)]
         if not near:
             continue
-        nearest = min(near, key=lambda figure: abs(place[id(figure)] - place[id(text)]))
+        before = [figure for figure in near if place[id(figure)] < place[id(text)]]
+        nearest = before[-1] if before else near[0]
         parts, done = [], 0
         for mention in MENTION.finditer(text):
             label = nearest["ids"][0].removeprefix("figure-").replace("-", ".")
