@@ -53,6 +53,7 @@ QUEUED = (
     "depth_converged",
     "from_a",
     "caltech",
+    "photos",
 )
 #: Floating-point operations a second of one core in fp32, to guess how long a run will take.
 RATE = 30e9

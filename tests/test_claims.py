@@ -18,7 +18,7 @@ import vgglib
 from conftest import CHAPTERS, notebook_of, tags
 from vgglib.recorded import FOLDERS
 
-CLAIM = "> **Claim 2.1** (§2.3): depth helps."
+CLAIM = '> **Claim 2.1** (§2.3): "depth helps".'
 CELL = ("assert True", ["claim-2-1"])
 VERDICT = "**Verdict 2.1: holds at our scale (live; CIFAR-10).** It does."
 ERROR = "**Widespread error 2.1** (posts): it does not. **Instead:** it does."
@@ -94,7 +94,7 @@ def test_the_landing_page_of_the_book_shows_the_totals_of_the_ledger_page(book):
 
 def test_a_claim_is_read(tmp_path):
     (claim,) = claims.chapter_claims(written(tmp_path, CLAIM, CELL, VERDICT))
-    assert (claim.number, claim.words, claim.source) == ("2.1", "depth helps.", "§2.3")
+    assert (claim.number, claim.words, claim.source) == ("2.1", '"depth helps".', "§2.3")
     assert (claim.verdict, claim.shown) == ("holds at our scale", "live; CIFAR-10")
     assert claim.error is None and claim.of_the_paper
 
@@ -121,6 +121,7 @@ def test_an_error_is_read(tmp_path):
             3.1,
         ),
         ((CLAIM.replace("depth", "a|b"), CELL, VERDICT), "|"),
+        ((CLAIM.replace('"', ""), CELL, VERDICT), "§2.3"),
         ((CLAIM, CELL, "**Verdict 2.1: refuted (exact).**"), 2.1),
         ((CLAIM, CELL, "**Verdict 2.1: holds.**"), "**Verdict 2.1: holds.**"),
         ((CLAIM, CELL, "**Verdict 2.1: holds (by eye).**"), "**Verdict 2.1: holds (by eye).**"),

@@ -19,11 +19,14 @@ Where the cell settles an error that is met in many places, a line after it says
 
     **Widespread error 2.3** (where it is met): what is said. **Instead:** what is so.
 
+What the paper says in words is quoted, in "…"; only its tables are put into ours.
+
 They become the tables of book/claims.md, and the totals by verdict of book/index.md.
 """
 
 import ast
 import re
+import sys
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache
@@ -37,6 +40,9 @@ import vgglib
 from vgglib.evidence import VERDICTS
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT / "benchmarks"))
+import record  # noqa: E402
+
 LEDGER = ROOT / "book" / "claims.md"
 LANDING = ROOT / "book" / "index.md"
 #: Shown by reasoning or counting; measured in the cell; in recorded runs of ours; by others.
@@ -60,6 +66,8 @@ BADGES = {
 }
 #: How a source is written that is the paper itself.
 PAPER = re.compile(r"§|Table \d|App\.")
+#: How a quotation is written, and how a source that has words to quote.
+QUOTED, WORDS = re.compile(r'"[^"]+"'), re.compile(r"§|App\.")
 CLAIM = re.compile(r"^> \*\*Claim (\d+\.\d+)\*\* \((.+?)\): (.+)$", re.MULTILINE)
 VERDICT = re.compile(
     rf"^\*\*Verdict (\d+\.\d+): ({'|'.join(sorted(VERDICTS, reverse=True))}) "
@@ -83,6 +91,7 @@ class Claim:
     evidence: str  # its kind
     detail: str  # what limits it
     comparisons: tuple[vgglib.evidence.Comparison, ...]  # that decide it
+    planned: tuple[int, ...]  # seeds of each that the queue of runs wants
     error: tuple[str, str, str] | None  # where it is met, what is said, what is so instead
 
     @property
@@ -93,7 +102,11 @@ class Claim:
     def shown(self):
         """The evidence as the ledger prints it."""
         return "; ".join(
-            [self.evidence, *map(_figures, self.comparisons), *filter(None, [self.detail])]
+            [
+                self.evidence,
+                *map(_figures, self.comparisons, self.planned),
+                *filter(None, [self.detail]),
+            ]
         )
 
 
@@ -104,13 +117,28 @@ def decided(comparisons):
     return next(verdict for verdict in order if verdict in found)
 
 
-def _figures(found):
-    """A comparison in a few figures."""
+@cache
+def _wanted():
+    """The seeds of each setting that the queue wants."""
+    jobs = [(plan.name, job) for plan in record.plans() for job in plan.jobs]
+    return Counter((name, job.label) for name, job in jobs)
+
+
+def _planned(name, first, _, second):
+    """How many seeds of a comparison the queue wants."""
+    return min(_wanted()[name, first], _wanted()[name, second])
+
+
+def _figures(found, planned):
+    """A comparison in a few figures; of one that goes on, how far it is."""
     count = len(found.values)
+    if not count:
+        return "no run"
+    seeds = f"{count} of {planned} seeds" if count < planned else f"{count} seeds"
     if count < 2:
-        return "one seed" if count else "no run"
+        return seeds.replace("1 seeds", "one seed")
     low, high = found.interval
-    text = f"{found.mean:+.1f} points ({low:+.1f} to {high:+.1f}, {count} seeds"
+    text = f"{found.mean:+.1f} points ({low:+.1f} to {high:+.1f}, {seeds}"
     if found.slack:
         text += f"; claimed {found.claim} {found.slack if found.claim == '<' else -found.slack:+g}"
     if found.verdict == "undecided":
@@ -195,6 +223,11 @@ def chapter_claims(path):
                     raise ValueError(f"{path.name}: claim {number} holds a '|', a table cannot")
         if re.search(rf"{CLAIM.pattern}\n>[ \t]*\S", cell.source, re.MULTILINE):
             raise ValueError(f"{path.name}: a claim is one line, got two in:\n{cell.source}")
+        for number, source, words in found[0]:
+            if WORDS.match(source) and not QUOTED.search(words):
+                raise ValueError(
+                    f'{path.name}: claim {number} ({source}) does not quote it, in "…"'
+                )
         claims += found[0]
         claimed |= {number for number, *_ in found[0]}
         for number, *_ in found[1] + found[2]:
@@ -212,6 +245,7 @@ def chapter_claims(path):
             except ValueError as error:
                 raise ValueError(f"{path.name}: verdict {number}: {error}") from error
             comparisons = tuple(vgglib.compare(*labels, **named) for labels, named in given)
+            planned = tuple(_planned(*labels) for labels, _ in given)
             if verdict != "holds" and not (detail or comparisons):
                 raise ValueError(f"{path.name}: verdict {number} does not say what limits it")
             if comparisons and verdict != decided(comparisons):
@@ -224,7 +258,7 @@ def chapter_claims(path):
                     f"{path.name}: verdict {number} is {evidence!r}, but its cell has "
                     f"{len(comparisons)} calls of vgglib.compare; recorded evidence has them"
                 )
-            verdicts[number] = verdict, evidence, detail, comparisons
+            verdicts[number] = verdict, evidence, detail, comparisons, planned
         for number, *error in found[2]:
             if number in errors:
                 raise ValueError(f"{path.name}: claim {number} settles two errors; one cell, one")
