@@ -37,7 +37,7 @@ FOLDED = [
     ("a = vgglib.anatomy('A')\nassert a == 1", ["claim-1-1"], None),
     ("print(vgglib.compare('depth', 'A', '<', 'B'))", ["claim-1-1"], None),
     ("my_side = None\n\n\ndef check_it(side):\n    return side == 3", [], None),
-    ('def mine(x):\n    """Fill in."""\n\n\ndef check_it(f):\n    return f(1)', [], None),
+    ("def mine(x): ...\n\n\ndef check_it(f):\n    return f(1)", [], None),
     ("def check_it(answer):\n    return 'Right.'\n\n\nprint(check_it(1))", [], folding.ANSWER),
     ("# nothing but a comment", [], None),
 ]

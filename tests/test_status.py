@@ -78,7 +78,7 @@ def test_the_minutes_that_chapters_and_pages_promise_are_the_recorded_ones():
     rows = (ROOT / "book" / "how_to_use.md").read_text(encoding="utf-8")
     for number, chapter in enumerate(CHAPTERS, start=1):
         intro = chapter.of("markdown")[0].source
-        promised = re.search(r"CPU: about (.+?)(?:[;,]| at )", intro)[1]
+        promised = re.search(r"(?:CPU:|running) about (.+?)(?:[;,]| at | on a CPU)", intro)[1]
         taken = statistics.median(rounds[chapter.path.stem]) / 60
         assert MINUTES[promised] == pytest.approx(taken, abs=0.4), chapter.path.stem
         assert f"\nabout {promised} on a CPU\n" in cards[number], chapter.path.stem

@@ -41,7 +41,9 @@ from vgglib.evidence import VERDICTS
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "benchmarks"))
+sys.path.append(str(ROOT / "book" / "_ext"))
 import record  # noqa: E402
+from verdicts import BADGES  # noqa: E402
 
 LEDGER = ROOT / "book" / "claims.md"
 LANDING = ROOT / "book" / "index.md"
@@ -54,15 +56,6 @@ CANNOT = {
     "live": ("not run",),
     "recorded": (),
     "cited": ("holds at our scale", "contrary at our scale"),
-}
-#: How the ledger draws a verdict (badges of sphinx-design).
-BADGES = {
-    "holds": "success",
-    "holds at our scale": "success-line",
-    "refuted": "danger",
-    "contrary at our scale": "danger-line",
-    "undecided": "warning-line",
-    "not run": "secondary-line",
 }
 #: How a source is written that is the paper itself.
 PAPER = re.compile(r"§|Table \d|App\.")

@@ -6,19 +6,23 @@ evidence. Its words are those that `tools/claims.py` reads.
 """
 
 import re
-import sys
-from pathlib import Path
 
 from docutils import nodes
 
-sys.path.append(str(Path(__file__).resolve().parents[2] / "tools"))
+#: How a verdict is drawn, here and in the ledger: badges of sphinx-design.
+BADGES = {
+    "holds": "success",
+    "holds at our scale": "success-line",
+    "refuted": "danger",
+    "contrary at our scale": "danger-line",
+    "undecided": "warning-line",
+    "not run": "secondary-line",
+}
 OPENING = re.compile(r"(Verdict \d+\.\d+): ([a-z ]+) \(")
 
 
 def badge(verdict):
     """The verdict's word in the ledger's colours; None if it is no verdict."""
-    from claims import BADGES  # here: it imports torch, which takes seconds
-
     if verdict not in BADGES:
         return None
     colour, _, line = BADGES[verdict].partition("-")
