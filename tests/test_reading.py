@@ -57,6 +57,14 @@ def test_a_cell_folds_that_installs_imports_draws_or_checks(source, labels, expe
     assert "@title" not in cell.source and "hide-input" not in tags(cell)
 
 
+def test_the_code_of_a_question_is_folded():
+    cell = nbformat.v4.new_code_cell("# @title Predict: a\nask = 1", metadata={"tags": ["predict"]})
+    for _ in range(2):
+        folding.fold(cell)
+        assert tags(cell) == ["predict", "hide-input"]
+    assert cell.source.startswith("# @title Predict: a\n")
+
+
 # Figures, tables, verdicts ----------------------------------------------------------------
 
 

@@ -38,13 +38,13 @@ def normalise(notebook):
         tags = metadata.get("tags", [])
         if cell.cell_type == "code":
             if "predict" in tags:
-                tags = metadata["tags"] = [*{*tags, "widget", "hide-input"}]
+                tags = metadata["tags"] = [*{*tags, "widget"}]
             if "widget" in tags:
                 metadata["tags"] = sorted({*tags, "nbval-ignore-output"}, key=_widget_first)
                 cell.outputs = [o for o in cell.outputs if _is_page_widget(o)]
                 for output in cell.outputs:
                     output.data = {"text/html": output.data["text/html"]}
-            if "solution" in tags or "predict" in tags:
+            if "solution" in tags:
                 metadata["cellView"] = "form"
                 metadata["jupyter"] = {"source_hidden": True}
         cell.metadata = nbformat.from_dict(metadata)

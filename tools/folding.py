@@ -99,7 +99,7 @@ def fold(cell):
     cell.source = source
     found = title(cell)
     tags = [tag for tag in cell.metadata.get("tags", []) if tag != "hide-input"]
-    if found or SETUP in source:
+    if found or SETUP in source or "predict" in tags:  # the last two have a first line of their own
         tags.append("hide-input")
         cell.metadata.update(cellView="form", jupyter={"source_hidden": True})
     if found:
