@@ -8,8 +8,9 @@ from axe_playwright_python.sync_playwright import Axe
 from browsing import open_visit
 from test_book import toc_files
 
-# Of a page without its pictures, before a widget is touched; and of the same, gzipped.
-BUDGET, GZIPPED_BUDGET = 900_000, 300_000
+# Of a page without its pictures and typefaces, before a widget is touched; of the same, gzipped;
+# and of the typefaces, the formulas' among them.
+BUDGET, GZIPPED_BUDGET, TYPEFACES = 870_000, 260_000, 125_000
 
 # Pages that no table of contents lists.
 UNLISTED = ["404", "genindex", "py-modindex", "search"]
@@ -60,8 +61,13 @@ def test_a_page_opens_without_an_error_or_a_foreign_request(visit):
 
 
 def test_a_page_keeps_to_the_budget(visit):
-    loaded = [answer for answer in visit.responses if answer.request.resource_type != "image"]
-    bodies = [answer.body() for answer in loaded]
+    loaded = {"font": [], "other": []}
+    for answer in visit.responses:
+        kind = answer.request.resource_type
+        if kind != "image":
+            loaded["font" if kind == "font" else "other"].append(answer.body())
+    assert sum(map(len, loaded["font"])) <= TYPEFACES
+    bodies = loaded["other"]
     assert sum(map(len, bodies)) <= BUDGET
     assert sum(len(gzip.compress(body)) for body in bodies) <= GZIPPED_BUDGET
 
