@@ -199,6 +199,7 @@ def test_the_gallery_has_every_widget_with_its_chapter_and_a_setting_to_try(open
         if widget.example:
             section.get_by_role("link", name="Set it so").click()
             section.locator(".vgg-share").wait_for()
+            section.locator(".vgg").first.wait_for()
             page.wait_for_timeout(200)
             assert section.locator(".vgg-share .vgg-error").count() == 0
             assert section.locator(".vgg").count() == 1
