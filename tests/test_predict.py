@@ -320,6 +320,7 @@ def test_an_output_waits_until_its_question_is_answered(open_page):
     ready(page)
     waiting = [name.partition("/")[2] for name in index()["02_design"] if "/check" not in name]
     assert not any(shows(page, question) for question in waiting)
+    assert not any(code.is_visible() for code in page.locator(".tag_predict summary").all())
     (asked,) = QUESTIONS[NUMBER]
     group = page.get_by_role("group", name=asked["ask"])
     group.get_by_role("textbox").fill("25")
