@@ -61,6 +61,7 @@ def learned(data):
     return net
 
 
+@pytest.mark.slow
 def test_a_trained_net_has_no_finding(data, learned):
     found = diagnose(learned, data, RECIPE)
     assert found.findings == () and found.loss < 0.6 * found.chance, found
@@ -228,6 +229,7 @@ def test_and_so_it_is_without_batch_norm(data, mistake):
     assert found.cause == wanted.get(mistake.__name__, "learning rate too small"), found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["A", "B", "C", "D", "E"])
 def test_a_start_of_the_wrong_size_is_named(data, name):
     for seed in (0, 1):
@@ -237,6 +239,7 @@ def test_a_start_of_the_wrong_size_is_named(data, name):
         assert diagnose(net, data, RECIPE).cause == "start too large"
 
 
+@pytest.mark.slow
 def test_a_trained_net_shows_more(data, learned):
     images, labels = data.train.images[:128], data.train.labels[:128]
     shuffled = ImageSet(images, labels.roll(1))
@@ -247,6 +250,7 @@ def test_a_trained_net_shows_more(data, learned):
     assert diagnose(learned, (learned.pixels(images), labels), RECIPE).cause is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "label, cause",
     [
@@ -320,6 +324,7 @@ def test_it_is_read_as_text_and_as_a_table(data):
     assert healthy.cause is None and "<table" not in healthy._repr_html_()
 
 
+@pytest.mark.slow
 def test_a_remedy_is_code(data):
     for mistake in (left_at_255, tiny_rate, great_rate, dead_layer, still_batch_norm, one_label):
         net, given, recipe = mistake(fresh(batch_norm=True), data)
