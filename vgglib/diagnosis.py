@@ -1,8 +1,8 @@
 """Why does this net not train? What one batch and the net's own state tell (chapters 3 to 5).
 
-Each check compares one number with a limit; ``benchmarks/limits.py`` measures both on nets that
-train and nets that do not. A cause has effects: images that are not normalised blow up the signal,
-a dead layer starves the layers before it. So what follows from a finding is no finding of its own:
+Each check compares one number with a limit. Those of the start were measured on recorded starts,
+those of rate and dropout rest on argument; ``benchmarks/limits.py`` repeats and goes on. A cause has
+effects: unnormalised images blow up the signal. So what follows from a finding is none of its own:
 signal and step are measured as they would be with the images mended and batch norm at work.
 """
 
