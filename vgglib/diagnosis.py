@@ -1,7 +1,7 @@
 """Why does this net not train? What one batch and the net's own state tell (chapters 3 to 5).
 
 Each check compares one number with a limit. Those of the start were measured on recorded starts,
-those of rate and dropout rest on argument; ``benchmarks/limits.py`` repeats and goes on. A cause has
+those of rate and dropout rest on argument; ``benchmarks/limits.py`` measures all. A cause has
 effects: unnormalised images blow up the signal. So what follows from a finding is none of its own:
 signal and step are measured as they would be with the images mended and batch norm at work.
 """
