@@ -7,6 +7,7 @@ NB ?= notebooks/*.ipynb
 # requirements.lock: the same pins with those of what they need, each file by its hash.
 REQUIREMENTS ?= requirements.txt
 PY = .venv/bin/python
+GRADER = PYTHONPATH=grader $(PY)
 # PYTHON: the interpreter for .venv; if it is not given, the best that the machine has.
 
 INSTALLED = .venv/installed.stamp
@@ -28,7 +29,7 @@ CHECK = OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --maxprocesses=4 \
 	--dist loadfile --no-loadscope-reorder
 CHAPTERS = --nbval --nbval-current-env --nbval-cell-timeout=1200
 
-.PHONY: help setup book pdf machine test quick test-all records notebooks claims assignments grade slides serve lint types format mutants hooks lock links address clean
+.PHONY: help setup book students pdf machine test quick test-all records notebooks claims assignments grade slides serve lint types format mutants hooks lock links address clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -40,6 +41,9 @@ setup: $(INSTALLED)  ## make .venv and install what is missing
 
 book: $(BOOK)  ## build the book into _build/html; SOLUTIONS=none: without answers, for students
 	@echo "The book is built. Landing page: $(dir $(BOOK))html/index.html"
+
+students: $(INSTALLED)  ## a repository for a class, without answers: OUT=../my-course ADDRESS=me/my-course [COLAB_AI=off]
+	@$(GRADER) tools/withhold.py "$(OUT)" --address "$(ADDRESS)" --colab-ai "$(or $(COLAB_AI),on)"
 
 pdf: $(PDF)  ## the book as one PDF, _build/very-deep.pdf (needs Chromium or Chrome); SOLUTIONS=none too
 	@echo "The PDF: $(PDF)"
@@ -73,10 +77,10 @@ claims: $(INSTALLED)  ## write the tables of claims, results, architecture and s
 	$(PY) tools/status.py
 
 assignments: $(INSTALLED)  ## write the student versions of the assignments into _build/assignments
-	$(PY) tools/assignments.py
+	$(GRADER) tools/assignments.py
 
 grade: $(INSTALLED)  ## grade a folder of submissions: SUBMISSIONS=dir OUT=dir [JOBS=2 GRADE=options]
-	$(PY) tools/grade.py --jobs $(or $(JOBS),2) $(GRADE) "$(SUBMISSIONS)" "$(OUT)"
+	$(GRADER) -m very_deep_grader --jobs $(or $(JOBS),2) $(GRADE) "$(SUBMISSIONS)" "$(OUT)"
 
 slides: $(INSTALLED)  ## write the lecturer's slides of each chapter into _build/slides
 	$(PY) tools/make_slides.py
@@ -118,11 +122,11 @@ address: $(INSTALLED)  ## notebooks install this version's tag; of another repos
 clean:  ## remove the built book (the environment stays)
 	rm -rf _build
 
-$(INSTALLED): requirements.txt pyproject.toml
+$(INSTALLED): requirements.txt pyproject.toml grader/pyproject.toml
 	@echo "Installing into .venv; the first time takes a few minutes."
 	test -x $(PY) || python3 tools/machine.py environment $(PYTHON)
 	$(PY) -m pip install --quiet --disable-pip-version-check -r $(REQUIREMENTS)
-	$(PY) -m pip install --quiet --disable-pip-version-check -e .
+	$(PY) -m pip install --quiet --disable-pip-version-check -e . -e ./grader
 	touch $@
 
 # A chart is drawn anew if its script has changed, not if only its numbers have: away with the old.
@@ -139,7 +143,7 @@ $(PDF): $(BOOK) tools/pdf.py
 
 # The same options; the sources are a copy that lacks the answers.
 $(STUDENTS)/_build/book.stamp: $(INSTALLED) $(BOOK_SOURCES) tools/withhold.py
-	$(PY) tools/withhold.py $(STUDENTS)
+	$(GRADER) tools/withhold.py $(STUDENTS)
 	rm -rf $(STUDENTS)/_build/plot_directive
 	$(PY) .venv/bin/jupyter-book build $(STUDENTS) -W --keep-going -n --all
 	touch $@

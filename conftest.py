@@ -36,7 +36,13 @@ NEED_LINUX = {
     "test_heap.py": "the settings are those of Linux's allocator",
 }
 PAGE = re.compile(r"\[(.+?)(?:-light|-dark)?\]$")
-BY_FIXTURE = {"browser": "browser", "lab": "browser", "book": "book", "small_page": "book"}
+BY_FIXTURE = {
+    "browser": "browser",
+    "lab": "browser",
+    "book": "book",
+    "small_page": "book",
+    "decks": "slow",
+}
 
 
 def pytest_addoption(parser):
@@ -51,6 +57,20 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "linux(reason): needs Linux; elsewhere it is skipped")
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Watch(), "watch")
+        if config.getoption("nbval", default=False):
+            ask_figures()
+
+
+def ask_figures():
+    """Let each kernel hold the chapters' figures to show all of their data."""
+    startup = ROOT / "_build" / "ipython" / "profile_default" / "startup" / "figures.py"
+    startup.parent.mkdir(parents=True, exist_ok=True)
+    startup.write_text(
+        f"""import sys; sys.path.append({str(ROOT / "tests")!r})
+import drawn, vgglib.plots; drawn.ask_each(vgglib.plots); del sys, drawn, vgglib""",
+        encoding="utf-8",
+    )
+    os.environ["IPYTHONDIR"] = str(ROOT / "_build" / "ipython")
 
 
 def pytest_report_header(config):

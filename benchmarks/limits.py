@@ -17,7 +17,8 @@ import torch
 
 import vgglib
 from vgglib import Recipe
-from vgglib.diagnosis import _batch, _look, _rates
+from vgglib.diagnosis.given import batch_of, rates_of
+from vgglib.diagnosis.passes import look
 
 SIZE = {"num_classes": 10, "image_size": 32}
 LABEL = re.compile(r"(\w), (?:random, σ = ([\d.]+)|(Xavier|He))(, unit variance)?$")
@@ -31,9 +32,9 @@ def build(name, seed, scheme="he", std=0.01, width=0.25, **options):
 
 def figures(net, data, recipe):
     """All that the checks compare with a limit, whatever they say."""
-    images, labels, *_ = _batch(net, data, recipe)
-    rates = _rates(net, recipe)
-    seen = _look(net, images, labels, rates)
+    images, labels, *_ = batch_of(net, data, recipe)
+    rates = rates_of(net, recipe)
+    seen = look(net, images, labels, rates)
     return {
         "loss": seen.loss,
         "scores": seen.scores.std().item(),

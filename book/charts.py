@@ -11,9 +11,6 @@ from matplotlib.ticker import PercentFormatter
 import vgglib
 from vgglib import plots
 
-sys.path.insert(0, str(Path(vgglib.__file__).parent.parent / "tools"))
-imports = importlib.import_module("imports")
-
 BLUE, ORANGE, GREY = plots.COLOURS["blue"], plots.COLOURS["orange"], "#999999"
 
 
@@ -129,6 +126,9 @@ def testing(name="testing"):
 @plots.style()
 def architecture():
     """Parts of vgglib, each above those that it builds on."""
+    # Here: a class's copy has neither that page nor the tools.
+    sys.path.insert(0, str(Path(vgglib.__file__).parent.parent / "tools"))
+    imports = importlib.import_module("imports")
     edges, _ = imports.graphs()
     level, direct = imports.levels(edges), imports.direct(edges)
     for part in sorted(edges, key=level.get, reverse=True):  # as high as its users let it: shorter

@@ -97,3 +97,14 @@ def assignment():
             cell("markdown", "Because.", "argue", 3, grade=True, solution=True),
         ],
     )
+
+
+def result():
+    """What `examine` could say of a submission to it, hostile in what a person sees."""
+    test = {"id": "macs-three", "points": 0.0, "max": 1.0, "passed": False, "hidden": True}
+    test |= {"message": "=<script>alert(1)</script> 3 64", "shown": "</pre><script>"}
+    entry = {"title": "Task 1", "manual": False, "max": 3, "points": 0.0, "error": "<b>"}
+    entry |= {"answer": "</pre><img src=x onerror=alert(1)>", "empty": False, "output": ""}
+    entry |= {"tests": [test], "comment": "", "figures": []}
+    manual = {**entry, "manual": True, "points": None, "answer": "so", "tests": []}
+    return {"problem": None, "remarks": [], "tasks": {"macs": entry, "argue": manual}}

@@ -133,6 +133,12 @@ class Visit:
         parts = [(url, urlsplit(url)) for url in self.requests]
         return [url for url, at in parts if at.scheme not in here and at.netloc != self.host]
 
+    def resize(self, width, height=900):
+        """Give the window another size and wait until the page has settled: the theme moves its
+        columns, and renews what is reached by keyboard, a third of a second after a change."""
+        self.page.set_viewport_size({"width": width, "height": height})
+        self.page.wait_for_timeout(400)
+
     def theme(self, name):
         """Change to the theme "light" or "dark" as a reader's system does, without loading anew."""
         self.page.emulate_media(color_scheme=name)

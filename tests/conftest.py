@@ -54,9 +54,9 @@ class Chapter:
         return "\n\n".join(c.source for c in self.of("markdown") if "solution" not in tags(c))
 
 
-def project():
-    """What ``pyproject.toml`` says."""
-    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+def project(folder=ROOT):
+    """What a folder's ``pyproject.toml`` says."""
+    return tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 def tags(cell):

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torchvision
@@ -261,6 +262,11 @@ def test_receptive_field_of_any_stack_is_that_of_the_input_gradient(layers):
     (gradient,) = torch.autograd.grad(x[0, 0, 0], signal)
     # From the first to the last input that counts: a stride above the kernel leaves holes.
     assert receptive_field(layers) == gradient.nonzero()[:, 2].max().item() + 1
+
+
+def test_numbers_of_numpy_are_whole_numbers():
+    found = receptive_field([(np.int64(3), np.int32(2)), (3, 1)])
+    assert found == 7 and type(found) is int
 
 
 def test_receptive_field_of_section_2_3():

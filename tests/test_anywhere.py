@@ -151,7 +151,10 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("system", "start"), [("windows", "spawn"), ("linux", "forkserver")])
+@pytest.mark.parametrize(
+    ("system", "start"),
+    [pytest.param("windows", "spawn", marks=pytest.mark.long), ("linux", "forkserver")],
+)
 def test_photos_are_trained_on_however_processes_start(tmp_path, system, start):
     photos = folder_of_photos(tmp_path / "photos")
     script = tmp_path / "elsewhere.py"

@@ -8,8 +8,11 @@ from urllib.parse import unquote, urlsplit
 
 import nbformat
 import pytest
+import terms
 import yaml
 from bs4 import BeautifulSoup
+from docutils import nodes
+from docutils.core import publish_doctree
 
 from conftest import CHAPTERS, ROOT, tags
 
@@ -172,6 +175,33 @@ def test_chapters_show_their_figures_with_alt_text_and_fold_solutions(book, chap
     solutions = soup.select("div.cell.tag_solution")
     assert len(solutions) == sum("solution" in tags(c) for c in chapter.of("code"))
     assert all(cell.find("details", recursive=False) for cell in solutions)
+
+
+def test_a_term_links_to_the_glossary_once_in_a_chapters_own_words(book, chapter):
+    glossary, _ = parsed(book / "book" / "glossary.html")
+    soup, _ = parsed(book / "notebooks" / f"{chapter.path.stem}.html")
+    links = soup.select("a.term")
+    anchors = [link["href"].rpartition("#")[2] for link in links]
+    assert len(anchors) >= 3 and len(set(anchors)) == len(anchors)
+    for link, anchor in zip(links, anchors, strict=True):
+        explained = glossary.find(id=anchor).find_next("dd")
+        assert link["data-definition"] in " ".join(explained.get_text().split())
+        home = explained.select_one("a[href*=notebooks]")
+        assert home is None or chapter.path.stem not in home["href"], "it is explained here"
+        assert not link.find_parents(["h1", "h2", "h3", "strong", "blockquote", "table", "code"])
+
+
+def test_a_term_is_found_whole_by_any_of_its_names():
+    page = publish_doctree("fan-in, fan-out\n  How many.\n\nunion (IoU)\n  See fan-in.\n")
+    for term in page.findall(nodes.term):
+        term["ids"] = [f"term-{term.astext()}"]
+    found = terms.terms_of(page)
+    assert set(found) == {"fan-in", "fan-out", "union", "IoU"}
+    assert found["IoU"] == found["fan-in"] and found["fan-in"][1] == "How many."
+    pattern = terms.pattern_of(["batch norm", "batch", "MAC"])
+    text = "Batch norm, batches, batch-wise, macs, MACs, batch."
+    matches = [(match[0], match[1]) for match in pattern.finditer(text)]
+    assert matches == [("Batch norm", "Batch norm"), ("MACs", "MAC"), ("batch", "batch")]
 
 
 def test_colab_buttons_follow_the_configured_address(book, chapter):

@@ -15,6 +15,8 @@ BUDGET, GZIPPED_BUDGET, TYPEFACES = 870_000, 260_000, 125_000
 # Pages that no table of contents lists.
 UNLISTED = ["404", "genindex", "py-modindex", "search"]
 
+TERMS = "notebooks/10_after.html"  # a chapter that builds on the terms of others
+
 # Elements that reach beyond the window, unless an ancestor scrolls or clips them.
 REACHING_OUT = """() => [...document.querySelectorAll("main *")].filter((element) => {
   const { right, width } = element.getBoundingClientRect();
@@ -80,10 +82,10 @@ def test_nothing_scrolls_sideways_but_inside_itself(visit):
 
 
 def test_what_scrolls_is_reached_by_keyboard_and_labelled(visit):
-    visit.page.set_viewport_size({"width": 360, "height": 900})
-    visit.page.wait_for_timeout(400)  # the theme waits until a change of size is over
+    visit.resize(360)
     assert visit.page.evaluate(UNREACHABLE) == []
-    visit.page.set_viewport_size({"width": 1440, "height": 900})
+    visit.resize(1440)
+    assert visit.page.evaluate(UNREACHABLE) == []
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -114,7 +116,7 @@ def test_formulas_are_drawn_in_the_books_font(open_page):
     page = open_page("notebooks/04_pre_initialisation.html").page
     assert page.evaluate("document.fonts.check('16px \"Book Math\"')")
     # A square root grows over what stands below it: the browser draws the MathML.
-    root = page.locator("msqrt").first
+    root = page.locator("msqrt:visible").first  # some wait for an answer
     inside = root.locator("> *").first
     assert root.bounding_box()["height"] > inside.bounding_box()["height"]
 
@@ -157,6 +159,51 @@ def test_the_search_finds_what_is_typed(open_page, query, found):
     assert len(set(links)) == len(links) and visit.errors == []
     members = ["/api.html" in link for link in links]
     assert members == sorted(members), "members of the package come last"
+
+
+# Terms of the glossary ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_what_a_term_means_can_be_dismissed_hovered_and_stays(open_page, theme):
+    """As WCAG 1.4.13 wants it, for the pointer and for the keyboard."""
+    visit = open_page(TERMS, theme=theme)
+    page = visit.page
+    term, note = page.locator("a.term").first, page.get_by_role("tooltip")
+    term.hover()
+    assert note.inner_text() == term.get_attribute("data-definition")
+    note.hover()
+    page.wait_for_timeout(400)  # longer than the note waits for the pointer
+    assert note.is_visible()
+    page.keyboard.press("Escape")
+    assert not note.is_visible()
+    term.hover(position={"x": 3, "y": 3})
+    page.mouse.move(0, 0)
+    note.wait_for(state="hidden")
+    term.focus()
+    page.wait_for_timeout(400)
+    assert note.is_visible() and term.get_attribute("aria-describedby") == note.get_attribute("id")
+    page.keyboard.press("Escape")
+    assert not note.is_visible()
+    assert term.evaluate("term => term === document.activeElement")
+    assert visit.errors == [] and visit.foreign == []
+    term.hover(position={"x": 3, "y": 3})
+    assert Axe().run(page, context="#term-note").response["violations"] == []
+    term.press("Enter")
+    page.wait_for_url("**/glossary.html#term-*")
+
+
+def test_what_a_term_means_fits_a_phone(open_page):
+    page = open_page(TERMS, width=360).page
+    note = page.get_by_role("tooltip")
+    for term in page.locator("a.term").all():
+        if not term.is_visible():  # in a folded exercise
+            continue
+        term.focus()
+        box, line = note.bounding_box(), term.bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= 360
+        assert box["y"] >= line["y"] or box["y"] + box["height"] <= line["y"] + line["height"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
 def test_a_page_is_printed_light_whatever_is_on_the_screen(open_page, tmp_path):

@@ -250,8 +250,9 @@ def test_folders_that_are_no_set_are_refused_before_a_picture_is_read(tmp_path):
 def test_hidden_files_and_folders_are_no_pictures_and_no_classes(tmp_path):
     root = own_photos(tmp_path / ".cache" / "pets", cat=(200, 100, 0), dog=(100, 0, 50))
     picture = (root / "cat/0.png").read_bytes()
-    for stray in (".ipynb_checkpoints/0.png", "cat/.ipynb_checkpoints/0.png", "dog/._0.png"):
-        (root / stray).parent.mkdir(exist_ok=True)
+    for stray in (".ipynb_checkpoints/0.png", "cat/.ipynb_checkpoints/0.png", "dog/._0.png",
+                  "__MACOSX/cat/0.png", "cat/@eaDir/0.png/SYNOPHOTO_THUMB_M.jpg"):  # fmt: skip
+        (root / stray).parent.mkdir(exist_ok=True, parents=True)
         (root / stray).write_bytes(picture)
     loaded = data.folder(root)
     assert loaded.classes == ("cat", "dog")

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -344,6 +345,41 @@ def test_datasets_are_read_by_workers_too():
 def test_what_can_not_be_counted_is_refused(scores, labels, k, got, accepts):
     with refuses(ValueError, got=got, accepts=accepts):
         top_k_error(lambda images: scores, [(None, labels)], k)
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.5])
+def test_no_batch_of_less_than_an_image(size):
+    """Batches of -1 tested nothing, and gave a loss of 0."""
+    net = vgglib.standin()
+    images = torch.zeros(4, 3, 32, 32, dtype=torch.uint8)
+    split, pixels = ImageSet(images, torch.zeros(4).long()), net.pixels(images)
+    for test in (
+        lambda: vgglib.evaluate(net, split, batch_size=size),
+        lambda: top_k_error(Dense(net, scales=32), split, batch_size=size),
+        lambda: vgglib.transfer.descriptors(net, images, scales=32, batch_size=size),
+        lambda: vgglib.features.top_patches(net, pixels, "conv1_1", 0, batch_size=size),
+        lambda: vgglib.features.effective_receptive_field(net, pixels, "conv1_1", batch_size=size),
+    ):
+        with refuses(ValueError, got=("batch_size", size), accepts="positive"):
+            test()
+
+
+def test_what_has_no_classes_is_not_evaluated():
+    net, images = vgglib.standin(), torch.zeros(4, 3, 32, 32, dtype=torch.uint8)
+    split = ImageSet(images, torch.zeros(4).long())
+    data = vgglib.data.Data("zeros", split, split, tuple("abcdefghij"), "made")
+    for wrong, remedy in ((images, "ImageSet(images, labels)"), (data, "data.test")):
+        with refuses(TypeError, got=type(wrong), remedy=remedy):
+            vgglib.evaluate(net, wrong)
+
+
+def test_numbers_of_numpy_are_scales_and_ks():
+    net, images = vgglib.standin(), torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
+    assert Dense(net, scales=np.array([32, 40])).scales == (32, 40)
+    split = ImageSet(images, torch.zeros(2).long())
+    test = Dense(net, scales=np.int64(32))
+    assert top_k_error(test, split, np.array([1, 5])) == top_k_error(test, split, (1, 5))
+    assert top_k_error(test, split, 5).keys() == {5}
 
 
 def test_no_images_is_an_error():

@@ -100,6 +100,13 @@ def test_the_error_counts_boxes_above_one_half():
     assert localise.error(boxes, true, threshold=0.9) == 0.75
 
 
+def test_the_error_makes_no_float64(monkeypatch):
+    """Apple's GPUs have none."""
+    monkeypatch.setattr(torch.Tensor, "double", None)
+    boxes = torch.tensor([[0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 1.0, 1.0], [5.0, 5.0, 9.0, 9.0]])
+    assert localise.error(boxes, boxes.roll(1, 0)) == 1 and localise.error(boxes, boxes) == 0
+
+
 def test_a_box_of_the_wrong_class_does_not_count():
     true, classes = torch.tensor([[0.0, 0, 10, 10]]).repeat(3, 1), torch.tensor([0, 1, 2])
     boxes = true[:, None].repeat(1, 2, 1)

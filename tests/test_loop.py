@@ -265,6 +265,15 @@ def test_what_a_caller_brings_is_checked(data, tmp_path):
         fit(tiny(), data, recipe(), transform=lambda images, labels: None)
     with refuses(ValueError, got="label_smoothing=0.1", remedy="loss="):
         fit(tiny(), data, recipe(label_smoothing=0.1), loss=nn.CrossEntropyLoss())
+    for name, wrong in {"loss": nn.CrossEntropyLoss, "transform": "mixup", "on_epoch": 3}.items():
+        with refuses(TypeError, got=(name, wrong if name != "loss" else "class")):
+            fit(tiny(), data, recipe(), **{name: wrong})
+    for wrong in ({"lr": 0.1}, Recipe):
+        got = "lr" if wrong is not Recipe else "class"
+        with refuses(TypeError, got=got, accepts="vgglib.Recipe"):
+            fit(tiny(), data, wrong)
+    with refuses(ValueError, got="empty", remedy="out"):
+        fit(tiny(), data, recipe(), out="")
     outside = [*(net := tiny()).parameters(), nn.Parameter(torch.ones(1))]
     with refuses(ValueError, got="outside", remedy="out="):
         fit(net, data, recipe(), parameters=outside, out=tmp_path)

@@ -1,6 +1,7 @@
 """The networks against torchvision's, LRN against its formula, and weights that come and go."""
 
 import hashlib
+import http.client
 import io
 import os
 import pickle
@@ -61,7 +62,13 @@ def test_names_shapes_and_counts_are_torchvisions(name):
         assert sum(p.numel() for p in ours.parameters()) == counts[name]
 
 
-@pytest.mark.parametrize("name", REFERENCES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name.startswith(("vgg11", "vgg16")) else pytest.mark.slow)
+        for name in REFERENCES
+    ],
+)
 def test_logits_are_torchvisions_with_weights_moved_there_and_back(name):
     torch.manual_seed(0)
     base, _, batch_norm = name.partition("_")
@@ -517,6 +524,50 @@ def test_bytes_with_another_hash_are_refused(monkeypatch, tmp_path):
     with refuses(OSError, got=got, accepts="88682ab5", remedy=tmp_path / "hub" / "checkpoints"):
         vgg("D", image_size=32, num_classes=2, init=None, weights="IMAGENET1K_FEATURES")
     assert not list(tmp_path.rglob("*.pth"))
+
+
+def saved(net):
+    file = io.BytesIO()
+    torch.save(net.state_dict(), file)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"<!DOCTYPE html><title>404</title>",
+        b'{"message": "Not Found"}',
+        b"X4",  # what unpickling raises here and below is of other kinds than above
+        b"h\x13",
+        b"X\x02\x00\x00\x00\xff\xff.",
+        b"PK\x03\x04",
+        saved(vgg("A", image_size=32, width=1 / 64)),  # sound, and something else
+    ],
+)
+def test_a_damaged_file_in_torchs_cache(no_network, monkeypatch, tmp_path, content):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    kept = tmp_path / "hub" / "checkpoints" / "vgg16_features-amdegroot-88682ab5.pth"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(content)
+    got = (kept, hashlib.sha256(content).hexdigest()[:8])
+    with refuses(OSError, got=got, accepts="88682ab5", remedy="delete"):
+        load_weights(on_meta(vgg, "D", init=None), "IMAGENET1K_FEATURES")
+    assert kept.read_bytes() == content and no_network == []
+    if content == b"X4":  # a chapter goes on
+        with warns(UserWarning, got=kept, accepts="vgglib.standin()"):
+            assert pretrained().config == STANDIN
+
+
+@pytest.mark.parametrize("error", [http.client.IncompleteRead(b""), KeyError("x"), OSError("x")])
+def test_whatever_a_fetch_raises_is_an_oserror(monkeypatch, tmp_path, error):
+    def fail(*arguments, **options):
+        raise error
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("torch.hub.urlopen", fail)
+    with refuses(OSError, got="IMAGENET1K_FEATURES", remedy=tmp_path / "hub" / "checkpoints"):
+        load_weights(on_meta(vgg, "D", init=None), "IMAGENET1K_FEATURES")
 
 
 def test_the_papers_own_convolutions(no_network):

@@ -2,7 +2,9 @@
 
 import ast
 import importlib.metadata
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -20,6 +22,7 @@ import vgglib
 from conftest import ROOT, project
 
 PACKAGE = ROOT / "vgglib"
+GRADER = ROOT / "grader"
 METADATA = project()["project"]
 EXTRAS = METADATA["optional-dependencies"]
 BROUGHT = {
@@ -52,13 +55,18 @@ def imported(path):
             yield node.module.partition(".")[0]
 
 
-def test_what_is_imported_is_asked_for_and_what_is_asked_for_is_imported():
+def used(package):
+    """Distributions from outside that a package's files import."""
     of_module = importlib.metadata.packages_distributions()
-    modules = {name for path in PACKAGE.rglob("*.py") for name in imported(path)}
-    modules -= {*sys.stdlib_module_names, "vgglib"}
+    modules = {name for path in package.rglob("*.py") for name in imported(path)}
+    modules -= {*sys.stdlib_module_names, package.name}
+    return {canonicalize_name(name) for module in modules for name in of_module[module]}
+
+
+def test_what_is_imported_is_asked_for_and_what_is_asked_for_is_imported():
     asked = distributions([*METADATA["dependencies"], *chain(*EXTRAS.values())])
     asked -= {"vgglib"}
-    wanted = {canonicalize_name(name) for module in modules for name in of_module[module]}
+    wanted = used(PACKAGE)
     assert wanted <= set().union(*map(brought, asked))
     # TensorBoard is imported by torch.
     assert asked - wanted <= {"ipywidgets", "tensorboard"}
@@ -73,6 +81,7 @@ def alone(program, *blocked):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_the_package_comes_up_with_nothing_that_is_not_needed_at_once():
     # What torch and torchvision load by themselves is not ours to save.
     program = f"""import torch, torchvision
@@ -107,6 +116,7 @@ USES = [
 ]
 
 
+@pytest.mark.slow
 def test_what_needs_an_extra_says_which():
     program = f"""
 import torch, vgglib
@@ -143,6 +153,7 @@ def documented():
             yield from (f"{name}.{member}" for member in members.split(", "))
 
 
+@pytest.mark.slow
 def test_every_documented_name_is_there_after_import_vgglib():
     names = list(documented())
     assert len(names) > 100 and "vgglib.plots.Live" in names
@@ -150,6 +161,21 @@ def test_every_documented_name_is_there_after_import_vgglib():
     program = f"import vgglib\nfor name in {names!r}: eval(name)"
     done = alone(program)
     assert done.returncode == 0, done.stderr
+
+
+def test_names_in_docstrings_and_messages_are_there():
+    """``vgglib.train`` is a function, so that vgglib.train.processes, say, is nothing."""
+    named, told = re.compile(r"(?<![\w./-])vgglib((?:\.[A-Za-z_]\w*)+)"), set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                text = re.sub(
+                    r"(from|python -m|:mod:`)\s*vgglib[\w.]*|vgglib-[\w.-]*", "", node.value
+                )
+                told |= {"vgglib" + match for match in named.findall(text)}
+    program = f"import vgglib\nfor name in {sorted(told - {'vgglib.pixels'})!r}: eval(name)"
+    done = alone(program)  # "vgglib.pixels" is a key in files
+    assert done.returncode == 0 and len(told) > 30, done.stderr
 
 
 @pytest.mark.parametrize("name", vgglib.__all__)
@@ -160,14 +186,19 @@ def test_every_exported_name_is_there(name):
 # Files ------------------------------------------------------------------------------------
 
 
+def build(project, folder):
+    """The paths of a project's wheel and sdist."""
+    command = [sys.executable, "-m", "hatchling", "build", "--directory", folder]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (wheel,), (sdist,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
+    return wheel, sdist
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     """Names of the files of wheel and sdist, and the wheel's metadata."""
-    folder = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "hatchling", "build", "--directory", folder]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    (wheel,), (sdist,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
+    wheel, sdist = build(ROOT, tmp_path_factory.mktemp("dist"))
     with zipfile.ZipFile(wheel) as file:
         names = file.namelist()
         metadata = file.read(next(n for n in names if n.endswith("/METADATA"))).decode()
@@ -198,4 +229,34 @@ def test_the_sdist_is_what_a_build_needs(built):
     _, sdist, _ = built
     assert {"pyproject.toml", "README.md", "LICENSE", "vgglib/py.typed"} <= sdist
     tops = {name.partition("/")[0] for name in sdist}
-    assert not tops & {"notebooks", "tests", "tools", "book", "paper"}, tops
+    assert not tops & {"notebooks", "tests", "tools", "book", "paper", "grader"}, tops
+
+
+@pytest.mark.grader
+@pytest.mark.linux("submissions run in a sandbox made of Linux namespaces")
+def test_the_grader_is_a_wheel_of_its_own_that_runs(tmp_path):
+    """Away from the repository; with it come its pages, its worker and what it asks for."""
+    wheel, _ = build(GRADER, tmp_path)
+    installed = tmp_path / "site"
+    with zipfile.ZipFile(wheel) as file:
+        file.extractall(installed)
+    package = GRADER / "very_deep_grader"
+    files = {path.relative_to(GRADER) for path in package.rglob("*.*")}
+    files = {path for path in files if "__pycache__" not in path.parts}
+    assert files == {p.relative_to(installed) for p in installed.glob("very_deep_grader/**/*.*")}
+    asked = distributions(project(GRADER)["project"]["dependencies"])
+    # IPython takes matplotlib-inline by name; an answer may be pandas's and need not.
+    assert asked ^ used(package) == {"matplotlib-inline", "pandas"}
+    assert (GRADER / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
+    source = ROOT / "notebooks/assignments/01_architecture.ipynb"
+    (tmp_path / "in").mkdir()
+    shutil.copy(source, tmp_path / "in" / "ada_01_architecture.ipynb")
+    command = [sys.executable, "-m", "very_deep_grader", "in", "out", "--assignments"]
+    done = subprocess.run(
+        [*command, source.parent],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": f"{installed}{os.pathsep}{ROOT}"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0 and "1 files, 1 graded now" in done.stdout, done.stderr

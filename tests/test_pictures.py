@@ -94,6 +94,63 @@ def test_values_of_no_known_range_are_refused(values, got):
         pictures.rgb(Image.fromarray(values))
 
 
+@pytest.mark.parametrize("kind", ["float", "int", "alpha", "flat"])
+def test_a_tensor_that_is_no_picture_is_refused_everywhere(kind):
+    """Floats of 0–1 were taken for a picture in the dark, alpha for a fourth colour."""
+    pixels = torch.randint(256, (3, 40, 40), dtype=torch.uint8)
+    wrong = {
+        "float": pixels / 255,
+        "int": pixels.int(),
+        "alpha": torch.cat([pixels, pixels[:1]]),
+        "flat": pixels[0],
+    }[kind]
+    net, got = vgglib.standin(), (wrong.dtype, str(tuple(wrong.shape)))
+    for way_in in (
+        pictures.rgb,
+        features.preprocess,
+        augment.training_crop(32, 32),
+        net.transforms(),
+        lambda picture: read_image([(picture, 0)], 0),
+        lambda picture: vgglib.evaluate(net, [(picture, 0)]),
+    ):
+        with refuses(TypeError, got=got, accepts="uint8"):
+            way_in(wrong)
+    with pytest.raises(TypeError):
+        vgglib.Dense(net, scales=32)([wrong])
+
+
+def test_a_grey_tensor_is_a_grey_picture():
+    grey = torch.randint(256, (1, 40, 40), dtype=torch.uint8)
+    net, three = vgglib.standin(), grey.repeat(3, 1, 1)
+    assert torch.equal(pictures.rgb(grey), three)
+    for way_in in (
+        net.transforms(),
+        features.preprocess,
+        lambda p: vgglib.Dense(net, scales=32)([p]),
+    ):
+        assert torch.equal(way_in(grey), way_in(three))
+
+
+@pytest.mark.parametrize(
+    ("item", "got"),
+    [((Image.new("RGB", (9, 9)), 1, 2), "3 values"), (Image.new("RGB", (9, 9)), "Image"),
+     ((COLOURS, 0), "ndarray")],
+)  # fmt: skip
+def test_an_item_that_is_no_pair_is_not_called_damaged(item, got):
+    with refuses(TypeError, got=got, accepts="PIL"):
+        read_image([item], 0)
+
+
+def test_class_numbers_of_any_width_train_and_count(tmp_path):
+    photos = [(Image.new("RGB", (40, 40), "red"), np.int32(number % 2)) for number in range(4)]
+    listed = Subset(photos, range(4))
+    net = vgglib.vgg("A", num_classes=2, image_size=32, width=1 / 16)
+    made = data.Data("made", listed, listed, ("a", "b"), "here", ((1.0,) * 3, (1.0,) * 3))
+    recipe = vgglib.Recipe.small(epochs=1, batch_size=2, scale=256, pad=0)
+    assert len(vgglib.train(net, made, recipe, workers=0, progress=False)) == 1
+    assert vgglib.evaluate(net, listed)["loss"] > 0
+
+
 def test_what_is_no_picture_is_refused():
     with refuses(TypeError, got="ndarray", accepts="PIL", remedy="PIL.Image.fromarray"):
         pictures.rgb(COLOURS)

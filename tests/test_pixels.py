@@ -13,6 +13,7 @@ from refusing import refuses, warns
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 from torchvision.models.feature_extraction import create_feature_extractor
 
 import vgglib
@@ -453,6 +454,10 @@ def prefixed(net, prefix):
                       for k, v in net.state_dict().items()}, None),
         (lambda net: {"state_dict": net.state_dict(), "epoch": 3}, None),
         (lambda net: {"model": prefixed(net, "module.")}, "module"),
+        (lambda net: AveragedModel(net).state_dict(), "n_averaged"),
+        (lambda net: {"state_dict": prefixed(net, "model.") | {"loss.weight": torch.ones(10)}},
+         "loss.weight"),
+        (lambda net: {"optimizer": {"state": {}}, "model_ema": net.state_dict()}, None),
         (paper_names, None),
         (lambda net: {k: v for k, v in net.state_dict().items()
                       if "num_batches" not in k}, None),
@@ -470,6 +475,52 @@ def test_well_known_forms_of_names_load(net, tmp_path, form, told):
         assert torch.equal(ours, theirs)
 
 
+@pytest.mark.parametrize(
+    ("form", "got"),
+    [
+        # Which of the two is meant?
+        (lambda net: prefixed(net, "student.") | prefixed(net, "teacher."),
+         "student.features.0.weight"),
+        (lambda net: {"ema": net.state_dict(), "swa": net.state_dict()}, "ema"),
+        (lambda net: dict(enumerate(net.state_dict().values())), "0"),
+    ],
+)  # fmt: skip
+def test_forms_that_leave_it_open_are_refused(net, form, got):
+    with refuses(ValueError, got=got):
+        load_weights(vgg("A", batch_norm=True, **SMALL), form(net))
+
+
+def test_a_net_in_place_of_its_weights(net):
+    with refuses(TypeError, got="VGG", remedy="state_dict()"):
+        load_weights(net, net)
+
+
+@pytest.mark.parametrize(
+    "said", ["", "[1]", '{"std": null}', '{"mean": 5}', '{"mean": [1, 2, 3], "range": [0, "x"]}']
+)
+def test_what_a_file_says_of_its_pixels_is_checked(net, tmp_path, said):
+    tensors = {name: value.contiguous() for name, value in net.state_dict().items()}
+    save_file(tensors, tmp_path / "w.safetensors", metadata={"vgglib.pixels": said})
+    with refuses(ValueError, got=repr(said), accepts="RGB"):
+        load_weights(net, tmp_path / "w.safetensors")
+
+
+def test_another_programs_digest_makes_no_run(net, tmp_path):
+    tensors = {name: value.contiguous() for name, value in net.state_dict().items()}
+    save_file(tensors, tmp_path / "w.safetensors", metadata={"sha256": "of something"})
+    load_weights(vgg("A", batch_norm=True, **SMALL), tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize("around", [nn.DataParallel, AveragedModel])
+def test_a_net_inside_tells_its_pixels_size_and_classes(net, images, around):
+    split = vgglib.data.ImageSet(images, torch.zeros(6).long())
+    outer = around(net).eval()
+    assert evaluate(outer, split) == evaluate(net, split)
+    photos = [photo(), photo()]
+    assert predict(outer, photos).equals(predict(net, photos))
+
+
+@pytest.mark.slow
 def test_timms_names_there_and_back():
     timm = pytest.importorskip("timm")
     torch.manual_seed(0)

@@ -306,12 +306,17 @@ def ready(page):
 
 
 def shows(page, question):
-    """Whether a reader sees the output: hidden until found, an element still has a box."""
-    return (
-        cell(page, question)
-        .locator(".cell_output")
-        .evaluate("el => el.firstElementChild.checkVisibility({ contentVisibilityAuto: true })")
-    )
+    """Whether a reader sees the output and the words below; hidden until found they have a box."""
+    output = cell(page, question).locator(".cell_output")
+    said = cell(page, question).locator("xpath=following-sibling::*[1][self::p]")
+    seen = {
+        part.evaluate(
+            "el => el.checkVisibility() && getComputedStyle(el).contentVisibility === 'visible'"
+        )
+        for part in (output, *said.all())
+    }
+    assert len(seen) == 1, "an output and what is said of it part"
+    return seen.pop()
 
 
 def test_an_output_waits_until_its_question_is_answered(open_page):
@@ -342,7 +347,7 @@ def test_a_link_and_a_search_open_what_waits(open_page):
     page = open_page(f"{PAGE}#claim-2-3").page
     ready(page)
     assert shows(page, "freedom") and not shows(page, "bell")
-    page.evaluate("location.hash = 'claim-2-10'")
+    page.evaluate("location.hash = 'claim-2-13'")
     page.wait_for_function("!document.querySelector('.tag_see-bell .predict-held')")
     assert shows(page, "bell")
     found = cell(page, "corners").locator(".cell_output")
@@ -353,7 +358,7 @@ def test_a_link_and_a_search_open_what_waits(open_page):
 
 def test_nothing_waits_without_scripts(open_page):
     page = open_page(PAGE, java_script_enabled=False).page
-    assert page.locator(".predict details").count() > 6
+    page.locator(".predict details").nth(6).wait_for(state="attached")
     assert page.locator(".predict-held").count() == 0
     for output in page.locator("[class*=tag_see-] .cell_output").all():
         assert output.is_visible()

@@ -157,6 +157,24 @@ def test_the_report_says_what_failed(tmp_path):
     assert "links" not in "".join(body) and env["RUN"] in body[-1]
 
 
+def test_what_needs_a_control_group_is_tested_in_one(tmp_path):
+    script = step("weekly", "everything", "What only the kernel bounds, in a control group")
+    files = {
+        "sudo": 'exec "$@"',
+        "systemd-run": 'echo "$@" > asked\nwhile [ "$1" != env ]; do shift; done\nexec "$@"',
+        ".venv/bin/python": 'echo "$CONTROL_GROUP $*" > ran',
+    }
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    for name, lines in files.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{lines}\n")
+        (tmp_path / name).chmod(0o755)
+    done = bash(script, tmp_path, PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert done.returncode == 0, done.stderr
+    assert {"--scope", "Delegate=yes"} <= set((tmp_path / "asked").read_text().split())
+    ran = (tmp_path / "ran").read_text().split()
+    assert ran[0] == "asked" and (ROOT / ran[-1]).name == "test_limits.py"
+
+
 def test_hooks_need_no_network():
     config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
     assert [repo["repo"] for repo in config["repos"]] == ["local"]

@@ -146,6 +146,20 @@ def test_every_verdict_of_a_chapter_is_a_badge(book, chapter):
     assert sorted(shown) == sorted((f"Verdict {c.number}", c.verdict) for c in expected)
 
 
+def test_a_badge_says_what_its_words_mean_in_the_ledger(book, chapter):
+    ledger, _ = parsed(book / "book" / "claims.html")
+    means = {row.td.get_text(): row("td")[1].get_text() for row in ledger.table("tr")[1:]}
+    soup, _ = parsed(book / "notebooks" / f"{chapter.path.stem}.html")
+    lines = soup.select("p.verdict")
+    assert lines
+    for line in lines:
+        link = line.select_one("a:has(> .sd-badge)")
+        word, said = link.get_text(), link["data-definition"]
+        kind = line.select_one(".verdict-evidence").get_text().split(";")[0].split("(")[0].strip()
+        assert link["href"] == "../book/claims.html" and means[word] in said
+        assert all(one.capitalize() in said for one in (word, kind))
+
+
 # Type -------------------------------------------------------------------------------------
 
 

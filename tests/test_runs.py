@@ -87,6 +87,15 @@ def call(*more, torchrun=0):
     )  # fmt: skip
 
 
+@pytest.fixture
+def one_thread():
+    """As many as the processes of :func:`call` have."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def same_weights(a, b):
     a, b = a.state_dict(), b.state_dict()
     return all(torch.equal(a[name], b[name]) for name in a)
@@ -134,6 +143,7 @@ def rest(data):
         (["--batch-size", "0"], "positive"),
         (["--accumulate", "7"], "divide"),
         (["--weights", "a", "--pre-init", "b"], "one of them"),
+        (["--head", "new"], "--weights"),
         (["--pre-init", "nowhere"], "nowhere"),
         (["--data", "cifar"], "cifar10"),
         (["--out", "/dev/null/run"], "another folder"),
@@ -192,6 +202,11 @@ def test_the_schedule_of_the_paper_goes_from_one_run_to_the_next(tmp_path):
         ours = deep.get_submodule(deep.layer_names[name]).weight
         theirs = shallow.get_submodule(shallow.layer_names[name]).weight
         torch.testing.assert_close(ours, theirs)
+    vgglib.save_weights(shallow.reset_classifier(3), tmp_path / "three.pth")
+    others = [*QUICK, *start, "--out", str(tmp_path / "b"), "--weights"]
+    assert main([*others, str(tmp_path / "three.pth"), "--head", "new"]) == 0
+    assert load_run(tmp_path / "b").num_classes != 3
+    shallow = load_run(tmp_path / "a")
     again = [*QUICK, *start, "--set", "scale=384", "--out", str(tmp_path / "a384")]
     assert main([*again, "--weights", str(tmp_path / "a")]) == 0
     for ours, theirs in zip(
@@ -222,10 +237,10 @@ def forget_the_end(path):
 
 
 @pytest.mark.slow
-def test_killed_at_any_step_and_resumed_ends_with_the_same_bits(tmp_path):
+def test_killed_at_any_step_and_resumed_ends_with_the_same_bits(tmp_path, one_thread):
     """SIGKILL at three moments of one run, each time resumed, with dropout and mid-epoch saves."""
     more = ["--deterministic", "--checkpoint-steps", "2", "--set", "dropout=0.5", "--epochs", "4"]
-    assert call(*more, "--out", tmp_path / "straight").returncode == 0
+    assert main([*QUICK, *more, "--out", str(tmp_path / "straight")]) == 0
     killed, out = 0, tmp_path / "killed"
     for number in range(20):
         process = subprocess.Popen(
@@ -244,7 +259,7 @@ def test_killed_at_any_step_and_resumed_ends_with_the_same_bits(tmp_path):
         if killed == 3:
             break
     assert killed == 3
-    assert call(*more, "--out", out, "--resume").returncode == 0
+    assert main([*QUICK, *more, "--out", str(out), "--resume"]) == 0
     assert same_weights(load_run(tmp_path / "straight"), load_run(out))
     first, second = (pd.read_csv(tmp_path / n / "history.csv") for n in ("straight", "killed"))
     pd.testing.assert_frame_equal(first.drop(columns=CLOCK), second.drop(columns=CLOCK))
@@ -999,30 +1014,33 @@ def test_all_processes_of_a_machine_talk_by_the_same_means(gpus, monkeypatch):
 PLAIN = ("momentum=0", "weight_decay=0", "dropout=0", "schedule=constant", "lr=1")
 
 
+def one_and_two(folder, *more):
+    """Train in this process and, as torchrun starts them, in two; what the two said."""
+    assert main([*QUICK, *more, "--out", str(folder / "one")]) == 0
+    done = call(*more, "--out", folder / "two", torchrun=2)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 @pytest.mark.slow
 def test_two_processes_take_the_step_of_one(tmp_path):
     """One step of plain SGD at rate 1: the weights differ as the gradients do."""
     plain = [f"--set={s}" for s in PLAIN]
-    more = [*plain, "--limit", 64, "--epochs", 1, "--init", "xavier"]
-    for processes, name in ((0, "one"), (2, "two")):
-        done = call(*more, "--out", tmp_path / name, torchrun=processes)
-        assert done.returncode == 0, done.stderr
+    one_and_two(tmp_path, *plain, "--limit", "64", "--epochs", "1", "--init", "xavier")
     one, two = load_run(tmp_path / "one"), load_run(tmp_path / "two")
     for ours, theirs in zip(two.parameters(), one.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_follow_the_loss_curve_of_one_and_leave_in_good_order(tmp_path):
     more = ["--set", "lr=0.01", "--set", "schedule=constant", "--set", "dropout=0"]
-    for processes, name in ((0, "one"), (2, "two"), (2, "again")):
-        done = call(*more, "--out", tmp_path / name, torchrun=processes)
-        assert done.returncode == 0, done.stderr
+    said = one_and_two(tmp_path, *more)
     one, two = (pd.read_csv(tmp_path / name / "history.csv") for name in ("one", "two"))
     pd.testing.assert_frame_equal(one.drop(columns=CLOCK), two.drop(columns=CLOCK), rtol=0.01)
-    assert done.stdout.count("Stopped:") == 1  # only the first process talks
-    resumed = call(*more, "--out", tmp_path / "two", "--resume")  # one process goes on with it
-    assert resumed.returncode == 0, resumed.stderr
+    assert said.count("Stopped:") == 1  # only the first process talks
+    # One process goes on with it.
+    assert main([*QUICK, *more, "--out", str(tmp_path / "two"), "--resume"]) == 0
 
 
 @pytest.mark.slow
@@ -1042,7 +1060,7 @@ def test_an_error_that_one_of_several_processes_meets_is_told(tmp_path):
     assert done.stderr.count(f"the picture {damaged}") == 1 and "replace it" in done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_error_that_all_processes_meet_is_told_once(tmp_path):
     done = call("--out", tmp_path, "--accumulate", 7, torchrun=2)
     assert done.returncode != 0 and done.stderr.count("must divide") == 1

@@ -97,8 +97,7 @@ def test_what_a_widget_does_not_have_is_left_out_and_named(mounted, widget):
         page.wait_for_selector(".vgg-share .vgg-error", state="detached")
     page.goto("about:blank")
     page.goto(f"{right}#{name}:{','.join(NONSENSE.get(widget.__name__, ['no=1']))}")
-    page.wait_for_selector("[data-ready]")
-    assert page.locator(".vgg-share .vgg-error").is_visible()
+    page.wait_for_selector(".vgg-share .vgg-error")
     assert page.locator(".vgg").count() == 1
     assert visit.errors == []
 

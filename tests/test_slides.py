@@ -71,6 +71,7 @@ def test_a_deck_holds_no_answer(decks, chapter):
 
 def test_every_slide_fits_and_nothing_comes_from_elsewhere(browser, served_slides, chapter):
     visit = open_visit(browser, served_slides, f"{chapter.path.stem}.html", 1280, 800)
+    visit.page.wait_for_function("globalThis.Reveal?.isReady?.()")
     assert visit.page.evaluate(WALK) == []
     assert visit.errors == [] and visit.foreign == []
     visit.page.context.close()

@@ -1,6 +1,7 @@
 """The start-up laboratory: its JavaScript against PyTorch, its verdicts against recorded runs."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -237,6 +238,23 @@ def test_mouse_and_keyboard_turn_the_settings(mounted):
     page.get_by_role("button", name="Drop it").click()
     expect(page.locator("svg.lab-kept")).to_have_count(0)
     assert visit.errors == []
+
+
+def test_a_verdict_on_the_setting_before_is_dimmed_until_the_new_one_is_there(mounted):
+    page = mounted(StartupLab(net="D")).page
+    verdict = page.locator(".lab-verdict")
+    expect(verdict).to_have_text(re.compile("D dies"))
+    expect(page.locator(".lab-stale")).to_have_count(0)
+    at_once = page.get_by_role("combobox", name="Net").evaluate(
+        """select => {
+            select.value = "A";
+            select.dispatchEvent(new Event("change"));
+            return document.querySelectorAll(".lab-stale").length;
+        }"""
+    )
+    assert at_once > 0
+    expect(verdict).to_have_text(re.compile("A lives"))
+    expect(page.locator(".lab-stale")).to_have_count(0)
 
 
 def test_it_fits_a_phone_and_axe_finds_nothing(mounted):

@@ -187,6 +187,14 @@ def test_the_classifier_says_what_is_wrong(x, y, got, accepts, remedy):
 # --- neighbours
 
 
+def test_the_classifier_leaves_the_callers_random_numbers_alone():
+    descriptors = torch.rand(40, 4, generator=torch.Generator().manual_seed(0))
+    before = np.random.get_state()[1].copy(), torch.get_rng_state()
+    transfer.linear_classifier(descriptors, torch.arange(40) % 4)
+    assert (np.random.get_state()[1] == before[0]).all()
+    assert torch.equal(torch.get_rng_state(), before[1])
+
+
 def test_neighbours_are_scikit_learns():
     generator = torch.Generator().manual_seed(2)
     queries, gallery = (torch.randn(n, 6, generator=generator) for n in (4, 50))

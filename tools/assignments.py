@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 
 import nbformat
-from grading.source import sources
+from very_deep_grader.source import FOLDER, sources
 
-BUILT = Path(__file__).resolve().parent.parent / "_build" / "assignments"
+ROOT = Path(__file__).resolve().parent.parent
+BUILT = ROOT / "_build" / "assignments"
 
 
 def main(folder=BUILT):
@@ -19,7 +20,7 @@ def main(folder=BUILT):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for source in sources():
+    for source in sources(ROOT / FOLDER):
         written.append(folder / source.path.name)
         nbformat.write(source.released, written[-1])
         print(f"{source.name}: {len(source.tasks)} tasks, {source.points:g} points")

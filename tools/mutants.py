@@ -71,6 +71,10 @@ BOTH_WAYS = (
 )  # fmt: skip
 SWAPS = dict(BOTH_WAYS) | {b: a for a, b in BOTH_WAYS}
 SWAPS |= {ast.FloorDiv: ast.Div, ast.Mod: ast.FloorDiv, ast.Pow: ast.Mult, "round": "int"}
+TURNED = ("T", "mT", "H", "values", "indices")
+COPIES = ("deepcopy", "copy", "clone")
+ONE_ARGUMENT = ("abs", "bool", "float", "int", "list", "reversed", "round", "sorted", "tuple")
+MODULES = ("F", "copy", "localise", "math", "nn", "np", "random", "torch", "vgglib")
 
 
 @dataclass
@@ -138,18 +142,46 @@ def sites(node, statement=None):
                 yield from sites(child, statement)
 
 
+def steps_left_out(node):
+    """Further variants, for answers to assignments: a step of a computation is not done.
+
+    A method's object in place of its result (``x.clone()`` → ``x``, ``x.T`` → ``x``), and the
+    argument in place of a function of one argument (``reversed(x)`` → ``x``).
+    """
+    for name, value in parts(node):
+        for index, one in enumerate(value) if isinstance(value, list) else [(None, value)]:
+            if isinstance(one, ast.Attribute) and one.attr in TURNED:
+                yield name, index, one.value
+            elif isinstance(one, ast.Call) and getattr(one.func, "attr", None) in COPIES:
+                yield name, index, one.args[0] if one.args else one.func.value
+            elif isinstance(one, ast.Call) and getattr(one.func, "id", None) in ONE_ARGUMENT:
+                yield name, index, one.args[0]
+            elif (
+                isinstance(one, ast.Call)
+                and isinstance(one.func, ast.Attribute)
+                and getattr(one.func.value, "id", None) not in MODULES
+            ):
+                yield name, index, one.func.value
+
+
 def mutants(module):
     """The mutants of a module."""
-    tree = ast.parse(path_of(module).read_text(encoding="utf-8"))
+    path = path_of(module)
+    return mutants_of(path.read_text(encoding="utf-8"), path)
+
+
+def mutants_of(source, path, kinds=(variants,)):
+    """The mutants of a source text; kinds are what gives variants of a node."""
+    tree = ast.parse(source)
     for node, statement in list(sites(tree)):
-        for name, index, new in list(variants(node)):
+        for name, index, new in [variant for kind in kinds for variant in kind(node)]:
             old = getattr(node, name)
             removed = isinstance(new, ast.Pass)
             changed = old[index] if removed else statement
             before = ast.unparse(changed).splitlines()
             setattr(node, name, new if index is None else [*old[:index], new, *old[index + 1 :]])
             after = ast.unparse(new if removed else changed).splitlines()
-            code = compile(ast.fix_missing_locations(tree), path_of(module), "exec")
+            code = compile(ast.fix_missing_locations(tree), path, "exec")
             setattr(node, name, old)
             body = getattr(changed, "body", None)
             end = body[0].lineno - 1 if body else changed.end_lineno  # the head of a block only

@@ -59,6 +59,10 @@ def change(text, old, new, version):
 
     And the version for the released one that is installed or cited.
     """
+    entered = (
+        rf"(git clone https://github\.com/{old[0]}/{re.escape(old[1])}\n\s*cd ){re.escape(old[1])}$"
+    )
+    text = re.sub(entered, rf"\g<1>{new[1]}", text, flags=re.MULTILINE)
     repository = rf"(github(?:usercontent)?(?:\.com)?/){old[0]}/{re.escape(old[1])}(?![\w-])"
     text = re.sub(repository, rf"\g<1>{new[0]}/{new[1]}", text)
     site = rf"https://{old[0].lower()}\.github\.io/{re.escape(old[1])}(?![\w-])"

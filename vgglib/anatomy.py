@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from numbers import Integral
 from typing import Any
 
 import pandas as pd
@@ -157,13 +158,13 @@ def receptive_field(layers: Iterable[tuple[int, int]]) -> int:
     """
     size, stride = 1, 1
     for kernel, step in layers:
-        if any(not isinstance(value, int) or value < 1 for value in (kernel, step)):
+        if any(not isinstance(value, Integral) or value < 1 for value in (kernel, step)):
             raise ValueError(
                 f"layers must be pairs of positive integers (kernel, stride), got {(kernel, step)}"
             )
         size += (kernel - 1) * stride  # neighbouring inputs of this layer lie `stride` pixels apart
         stride *= step
-    return size
+    return int(size)
 
 
 def _built(net_or_name: VGG | Config | str, image_size: int | None) -> VGG:

@@ -46,6 +46,8 @@ class Comparison:
         Points that are allowed to the other side.
     values : tuple of (float, float)
         Both settings' values for each seed that they share, in points (per cent of the images).
+    measure : str
+        What the values are, as the record names it.
     """
 
     first: str
@@ -53,6 +55,7 @@ class Comparison:
     claim: str
     slack: float
     values: tuple[tuple[float, float], ...]
+    measure: str = "test_accuracy"
 
     @property
     def differences(self) -> list[float]:
@@ -106,21 +109,22 @@ class Comparison:
             return f"{self.first} {self.claim} {self.second}: not run with a seed in common"
         width = max(map(len, (self.first, self.second)))
         means = [statistics.mean(column) for column in zip(*self.values, strict=True)]
-        lines = [
+        seeds = f"mean of {len(self.values)} seeds" if len(self.values) > 1 else "one seed"
+        lines = [f"{self.measure.replace('_', ' ')} in per cent, {seeds}"]
+        lines += [
             f"{label:{width}s} {mean:5.1f}"
             for label, mean in zip((self.first, self.second), means, strict=True)
         ]
         text = f"difference {self.mean:+.1f} points"
         if len(self.values) > 1:
             low, high = self.interval
-            text += f", 95 % interval {low:+.1f} to {high:+.1f}, {len(self.values)} seeds"
-        else:
-            text += ", one seed"
-        lines += [text, f"claimed {self.claim} {self._limit:g}: {self.verdict}"]
+            text += f", 95 % interval {low:+.1f} to {high:+.1f}"
+        word = "above" if self.claim == ">" else "below"
+        lines += [text, f"claimed {word} {self._limit:g}: {self.verdict}"]
         if self.verdict == "undecided" and len(self.values) > 1:
             enough = self.seeds_to_decide()
             more = f"{enough} seeds" if enough else f"more than {_MOST_SEEDS:,} seeds"
-            lines.append(f"to decide a difference of this size with even odds: {more}")
+            lines.append(f"a difference of this size is decided by {more} in one case of two")
         return "\n".join(lines)
 
 
@@ -190,4 +194,4 @@ def compare(
             found[label][seed] = 100 * real(what, one[measure])
     shared = sorted(found[first].keys() & found[second].keys())
     pairs = tuple((found[first][seed], found[second][seed]) for seed in shared)
-    return Comparison(first, second, claim, slack, pairs)
+    return Comparison(first, second, claim, slack, pairs, measure)

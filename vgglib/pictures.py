@@ -11,6 +11,7 @@ import os
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
+import torch
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
@@ -41,20 +42,27 @@ def rgb(image: AnyPicture) -> AnyPicture:
     Parameters
     ----------
     image : PIL image
-        Of any mode; or a Tensor, which is returned as it is.
+        Of any mode; or a uint8 Tensor, (3, H, W), or (1, H, W) in grey, also in batches.
 
     Returns
     -------
     PIL image of mode "RGB"
+        Or a Tensor, (3, H, W).
 
     Raises
     ------
     TypeError, ValueError
-        If it is no picture, or the range of its values is none of these. A damaged file raises
-        whatever Pillow does; :func:`read` names it.
+        If it is no picture, a Tensor of another kind, or the range of its values is none of these.
+        A damaged file raises whatever Pillow does; :func:`read` names it.
     """
     if isinstance(image, Tensor):
-        return image
+        if image.dtype != torch.uint8 or image.ndim < 3 or image.shape[-3] not in (1, 3):
+            raise TypeError(
+                "a picture must be a PIL image or a uint8 tensor (3, H, W) of 0–255, got "
+                f"{image.dtype} of shape {tuple(image.shape)}; (255 * image).byte() makes one of "
+                "floats from 0 to 1, image[:3] leaves the alpha channel out"
+            )
+        return image.expand(*image.shape[:-3], 3, -1, -1)
     if not isinstance(image, Image.Image):
         raise TypeError(
             f"a picture must be a PIL image, got {type(image).__name__}; PIL.Image.fromarray makes "
@@ -96,10 +104,13 @@ def read_image(dataset: Pictures | Dataset, index: int) -> tuple[Image.Image, in
     ------
     UnreadableError
         It names the file, where the dataset lists its files, also through a ``Subset``.
+    TypeError
+        If an item is no such pair.
     """
     try:
-        image, label = dataset[index]
-        return rgb(image), label
+        item = dataset[index]
+        if isinstance(item, tuple | list) and len(item) == 2 and isinstance(item[0], Image.Image):
+            return rgb(item[0]), item[1]
     except UnreadableError:
         raise
     except Exception as error:
@@ -107,6 +118,10 @@ def read_image(dataset: Pictures | Dataset, index: int) -> tuple[Image.Image, in
             index, dataset = dataset.indices[index], dataset.dataset
         samples = getattr(dataset, "samples", None)
         raise _unreadable(samples[index][0] if samples else f"number {index}", error) from error
+    if not isinstance(item, tuple | list) or len(item) != 2:
+        kind = f"{len(item)} values" if isinstance(item, tuple | list) else type(item).__name__
+        raise TypeError(f"a dataset gives pairs (PIL image, class), got {kind} at place {index}")
+    return rgb(item[0]), item[1]  # a tensor, or what rgb names
 
 
 def _unreadable(where: object, error: Exception) -> UnreadableError:

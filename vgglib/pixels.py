@@ -11,9 +11,12 @@ import json
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
 from torchvision.transforms.v2.functional import rgb_to_grayscale
 
 from . import checks
@@ -84,17 +87,22 @@ class Pixels:
     @classmethod
     def from_json(cls, text: str) -> tuple[Pixels, tuple[str, ...] | None]:
         """The inverse of ``to_json``: pixels and classes."""
-        known = json.loads(text)
-        if known.get("order", "RGB") != "RGB":
+        try:
+            known = {"std": None, "range": (0, 255), "order": "RGB"} | json.loads(text)
+            mean, std, (_, highest) = known["mean"], known["std"], known["range"]
+            if highest != 255:
+                pixels = cls.in_units(mean, std or [1] * len(mean), highest)
+            else:
+                pixels = cls(mean, std)
+        except (TypeError, KeyError, ValueError) as error:
+            raise ValueError(
+                f"pixels are told as JSON such as {cls((124, 117, 104)).to_json()}, got {text!r}"
+            ) from error
+        if known["order"] != "RGB":
             raise ValueError(
                 f"the weights take {known['order']} images; turn the input channels of the first "
                 "convolution round (weight.flip(1)), and write RGB"
             )
-        highest, std = known.get("range", [0, 255])[1], known["std"]
-        if highest != 255:
-            pixels = cls.in_units(known["mean"], std or [1] * len(known["mean"]), highest)
-        else:
-            pixels = cls(known["mean"], std)
         return pixels, tuple(known["classes"]) if known.get("classes") else None
 
     def same_as(self, other: Pixels) -> bool:
@@ -130,8 +138,16 @@ def check_pixels(pixels: object, channels: int | None = None) -> Pixels:
     return pixels
 
 
+def inside(net: Any) -> Any:
+    """The net in what torch.compile, processes or an average of weights put around it."""
+    while isinstance(net, DataParallel | DistributedDataParallel | AveragedModel):
+        net = net.module
+    return getattr(net, "_orig_mod", net)
+
+
 def known_to(net: nn.Module) -> Pixels | None:
     """The normalisation that a net of any kind carries, checked."""
+    net = net if getattr(net, "pixels", None) is not None else inside(net)
     own = getattr(net, "pixels", None)
     if own is None or isinstance(own, nn.Module):  # a layer of that name
         return None

@@ -16,7 +16,7 @@ from . import checks
 from .augment import centre_crop
 from .modes import as_it_was
 from .pictures import read
-from .pixels import Pixels, pixels_of
+from .pixels import Pixels, inside, pixels_of
 from .precision import autocast
 
 Picture = Image.Image | str | os.PathLike | np.ndarray | Tensor
@@ -79,7 +79,7 @@ def predict(
     checks.whole("top", top), checks.whole("batch_size", batch_size)
     some = next(net.parameters())
     size = checks.whole(
-        "image_size", getattr(net, "image_size", 224) if image_size is None else image_size
+        "image_size", getattr(inside(net), "image_size", 224) if image_size is None else image_size
     )
     names = [p if isinstance(p, (str, os.PathLike)) else n for n, p in enumerate(pictures)]
     known = None
@@ -102,7 +102,7 @@ def predict(
     best, which = torch.cat(rows).topk(min(top, rows[0].shape[1]), dim=1)  # (N, top)
     if best.isnan().any():
         raise ValueError("the net gives NaN for some pictures; do they, or its weights, hold NaN?")
-    called = getattr(net, "classes", None) if classes is None else list(classes)
+    called = getattr(inside(net), "classes", None) if classes is None else list(classes)
     called = range(rows[0].shape[1]) if called is None else called
     if len(called) != rows[0].shape[1]:
         raise ValueError(f"the net has {rows[0].shape[1]} classes, got {len(called)} names")

@@ -95,6 +95,7 @@ def descriptors(
     stages = sum(isinstance(module, nn.MaxPool2d) for module in net.features)
     why = f"which {stages} pools halve to one place"
     scales = check_scales(scales, 2**stages, why)
+    checks.whole("batch_size", batch_size)
     if not len(images):
         raise ValueError("descriptors needs at least 1 image, got 0")
     device = next(net.parameters()).device
@@ -218,7 +219,9 @@ def linear_classifier(
             "classes apart; were the net's weights loaded (load_weights)?"
         )
     costs = [strength / variance for strength in strengths]
-    machine = make_pipeline(StandardScaler(with_std=False), LinearSVC(C=costs[0], dual=False))
+    machine = make_pipeline(
+        StandardScaler(with_std=False), LinearSVC(C=costs[0], dual=False, random_state=seed)
+    )
     if len(strengths) > 1:
         aside = StratifiedShuffleSplit(splits, test_size=holdout, random_state=seed)
         grid = {"linearsvc__C": costs}
@@ -250,7 +253,7 @@ def nearest(queries: Tensor, gallery: Tensor, k: int = 5) -> tuple[Tensor, Tenso
             f"queries and gallery must be (M, channels) and (N, channels), got "
             f"{tuple(queries.shape)} and {tuple(gallery.shape)}"
         )
-    if not 1 <= k <= len(gallery):
+    if not 1 <= checks.whole("k", k) <= len(gallery):
         raise ValueError(f"k must be from 1 to {len(gallery)}, the size of the gallery; got {k!r}")
     cosines = F.normalize(queries, dim=1) @ F.normalize(gallery, dim=1).T  # (M, N)
     values, places = cosines.topk(k, dim=1)

@@ -19,13 +19,15 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
+import pooch
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
+from . import checks
 from .configs import ALIASES, CONFIGS, Config
-from .pixels import Pixels
+from .pixels import Pixels, inside
 
 #: The key of a net's normalisation in the metadata of a state_dict or of a .safetensors file.
 KEY = "vgglib.pixels"
@@ -79,7 +81,7 @@ def load_weights(
     weights : str, path, enum or mapping
         As ``weights`` of :func:`vgg`, or a ``state_dict``. Names of torchvision, of timm
         (``head.fc.weight``), of Caffe and the paper (``conv1_1.weight``, ``fc6.bias``), and those
-        that a wrapper has put something before (``module.``, ``_orig_mod.``) are understood.
+        that a wrapper or an average has put something before (``module.``) are understood.
     head : {"load", "new"}
         ``"new"``: leave the last layer as it is in the net, for another number of classes.
 
@@ -94,13 +96,19 @@ def load_weights(
         If names or shapes differ from the model's (the first differences are listed), a value is
         not finite, torchvision has no such weights for this net, or the file can not be read as
         weights. Files are never unpickled into code.
+    TypeError
+        If ``weights`` is a net.
     FileNotFoundError
         If the path does not exist.
     OSError
         If torchvision's weights can not be fetched, or are damaged where they are kept.
     """
-    if head not in HEADS:
-        raise ValueError(f"head must be one of {', '.join(HEADS)}, got {head!r}")
+    checks.choice("head", head, HEADS)
+    if isinstance(weights, nn.Module):
+        raise TypeError(
+            f"load_weights takes a net's weights, got a {type(weights).__name__} itself; give its "
+            "state_dict()"
+        )
     parts, known = _PARTS, None
     published = _PUBLISHED.fullmatch(str(weights)) if isinstance(weights, (str, Enum)) else None
     if isinstance(weights, Mapping):
@@ -154,8 +162,7 @@ def save_weights(model: Net, path: str | os.PathLike) -> Path:
     path = Path(path).expanduser()
     if path.suffix not in (".safetensors", ".pth"):
         raise ValueError(f"weights are written as .safetensors or .pth, got {path.name!r}")
-    for wrapped in ("_orig_mod", "module"):  # by torch.compile, DataParallel
-        model = getattr(model, wrapped, model)
+    model = inside(model)
     fresh, state = path.with_name(f"{path.name}.new"), model.state_dict()
     if path.suffix == ".safetensors" and (extra := no_tensors(state)):
         raise ValueError(f"{path.name} can hold tensors only, and {extra}; write a .pth")
@@ -211,23 +218,30 @@ def _metadata(state: Mapping[str, Tensor]) -> tuple[Pixels, tuple[str, ...] | No
 
 def _renamed(model: Net, state: Mapping, source: str) -> Mapping[str, Tensor]:
     """A state_dict under this net's names, if it is of a well-known form."""
-    for key in _WRAPPERS:
-        if isinstance(state.get(key), Mapping):
-            state = state[key]
-            break
+    held = [
+        key
+        for key, value in state.items()
+        if isinstance(value, Mapping) and any(isinstance(part, Tensor) for part in value.values())
+    ]
+    # A training keeps more than the net: its state, and perhaps that of an average.
+    nested = next((key for key in _WRAPPERS if key in held), held[0] if len(held) == 1 else None)
+    state = {
+        str(key).replace("features.module.", "features."): value
+        for key, value in (state if nested is None else state[nested]).items()
+    }
     own = model.state_dict().keys()
-    before = [key for key in state if key in own]
-    while state and not before:  # what DataParallel, torch.compile or an outer module put before
-        heads = {key.partition(".")[0] for key in state}
-        if len(heads) > 1 or heads <= set(_PARTS) or not all("." in key for key in state):
-            break
+    firsts = [next(iter(own)), f"{next(iter(model.layer_names))}.weight"]
+    before = {k.removesuffix(first) for k in state for first in firsts if k.endswith(f".{first}")}
+    if len(before) == 1 and not state.keys() & {*own, *firsts}:
+        # What DataParallel, torch.compile, an average of weights or an outer module put before.
+        (start,) = before
+        others = [key for key in state if not key.startswith(start)]
+        also = f", and so is {', '.join(others[:3])}{' …' * (len(others) > 3)}" * bool(others)
         warnings.warn(
-            f"the names in {source} begin with {heads.pop()!r}, which is left out", stacklevel=4
+            f"the names in {source} begin with {start[:-1]!r}, which is left out{also}",
+            stacklevel=4,
         )
-        state = {key.partition(".")[2]: value for key, value in state.items()}
-        before = [key for key in state if key in own]
-    if any(key.startswith("features.module.") for key in state):
-        state = {key.replace("features.module.", "features."): v for key, v in state.items()}
+        state = {key.removeprefix(start): state[key] for key in state if key not in others}
     # Caffe's names are the paper's.
     layers = model.layer_names | {theirs: ours for ours, theirs in _timms(model).items()}
     renamed = {}
@@ -274,7 +288,7 @@ def _fitting(
         more = f" and {len(wrong) - len(shown)} more" if len(wrong) > len(shown) else ""
         remedy = "Build the net that the weights were trained in"
         if wrong and all(line.startswith(tuple(last)) for line in wrong):
-            remedy += ", or give the net a classifier of its own: head='new'"
+            remedy += ", or give the net a classifier of its own: head='new' (--head new)"
         raise ValueError(
             f"{source} holds weights of another net than {model.config.name} "
             f"(image_size={model.image_size}, width={model.width}, in_channels="
@@ -328,16 +342,20 @@ def _fetched(model: Net, offered, name: str, parts, head: str) -> Mapping[str, T
     with torch.device("meta"):  # does it fit? Better known before half a gigabyte is fetched
         _fitting(model, get_model(built).state_dict(), name, parts, head)
     kept = Path(torch.hub.get_dir(), "checkpoints", alias)
-    options = {"map_location": "cpu", "weights_only": True}
     try:
-        return offered.get_state_dict(progress=True, check_hash=True, **options)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        if kept.is_file():  # torch.hub compares the hash of what it fetches, not of what it keeps
-            found = hashlib.sha256(kept.read_bytes()).hexdigest()[:8]
+        state = offered.get_state_dict(
+            progress=True, check_hash=True, map_location="cpu", weights_only=True
+        )
+        _fitting(model, state, name, parts, head)
+        return state
+    except Exception as error:  # of urllib, http.client, ssl, torch, pickle …: it is not here
+        # torch.hub compares the hash of what it fetches, not of what it keeps.
+        found, wanted = kept.is_file() and pooch.file_hash(kept), kept.stem.rpartition("-")[2]
+        if found and not found.startswith(wanted):
             raise OSError(
-                f"{kept} is damaged (its sha256 begins with {found}, and its name says how it "
-                "should): delete it, and it is fetched anew"
-            ) from error
+                f"{kept} is damaged (its sha256 begins with {found[: len(wanted)]}, not {wanted}): "
+                "delete it, and it is fetched anew"
+            ) from None  # what unpickling made of it says nothing
         raise OSError(
             f"{name} of {built} can not be had from {offered.url}: {error}. Put the file "
             f"into {kept.parent} by other means, or go on without"
@@ -372,7 +390,7 @@ def _read(path: Path) -> tuple[Mapping[str, Tensor], tuple | None]:
             f"safetensors.torch.save_file(…) wrote: {error!r}"
         ) from error
     if path.suffix == ".safetensors":
-        if "sha256" in about:  # a run's checkpoint
+        if {"sha256", "state"} <= about.keys():  # a run's checkpoint
             return _of_a_run(path, about, tensors)
         return tensors, Pixels.from_json(about[KEY]) if KEY in about else None
     if not isinstance(state, Mapping):
@@ -441,7 +459,7 @@ def another_net(path: Path | None, differences: Sequence[str]) -> str:
     return (
         f"{path} holds another net than vgglib.vgg builds:\n  "
         + "\n  ".join(differences[:5])
-        + f"{more}\nBuild it as it was for the training; "
-        "net.load_state_dict(vgglib.train.checkpoint.read("
-        f"{str(path)!r}).part('model')) gives it the weights"
+        + f"{more}\nBuild it as it was for the training; with "
+        "from vgglib.train import checkpoint, "
+        f"net.load_state_dict(checkpoint.read({str(path)!r}).part('model')) gives it the weights"
     )

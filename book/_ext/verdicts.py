@@ -2,10 +2,12 @@
 
 The line ``**Verdict 4.2: holds at our scale (live; quarter width).** What we saw.``, which a
 notebook shows in bold, becomes the claim's number, a badge with the verdict and, beside it, the
-evidence. Its words are those that `tools/claims.py` reads.
+evidence. Its words are those that `tools/claims.py` reads. The badge leads to the ledger, and has
+with it what the ledger says that these words mean; `book.js` shows it as it shows a term.
 """
 
 import re
+from html import escape
 
 from docutils import nodes
 
@@ -19,6 +21,8 @@ BADGES = {
     "not run": "secondary-line",
 }
 OPENING = re.compile(r"(Verdict \d+\.\d+): ([a-z ]+) \(")
+LEDGER = "book/claims"
+KIND = re.compile(r"\b(exact|live|recorded|cited) \(((?:[^()]|\([^()]*\))*)\)")
 
 
 def badge(verdict):
@@ -58,6 +62,37 @@ def show_verdicts(app, doctree):
             quote["classes"].append("claim")
 
 
+def meanings(ledger):
+    """Each word of a verdict and each kind of evidence → what the ledger says that it means."""
+    table = next(ledger.findall(nodes.table))
+    rows = [[cell.astext() for cell in row] for row in table.findall(nodes.row)]
+    kinds = {
+        kind: meaning
+        for paragraph in ledger.findall(nodes.paragraph)
+        for kind, meaning in KIND.findall(paragraph.astext())
+    }
+    return {word: meaning for word, meaning in rows if word in BADGES} | kinds
+
+
+def explain(app, doctree, docname):
+    """Let each badge of a chapter say what its words mean (``doctree-resolved`` event)."""
+    heads = [h for h in doctree.findall(nodes.inline) if "verdict-head" in h["classes"]]
+    if app.builder.name != "html" or not heads:
+        return
+    means, page = (
+        meanings(app.env.get_doctree(LEDGER)),
+        app.builder.get_relative_uri(docname, LEDGER),
+    )
+    for head in heads:
+        mark, evidence = head[2], head[4].astext()
+        words = [mark.astext(), *re.findall("exact|live|recorded|cited", evidence)[:1]]
+        said = ". ".join(f"{word.capitalize()}: {means[word]}" for word in words)
+        link = f'<a class="verdict-word" href="{page}" data-definition="{escape(said)}.">'
+        around = [nodes.raw("", text, format="html") for text in (link, "</a>")]
+        head.replace(mark, [around[0], mark, around[1]])
+
+
 def setup(app):
     app.connect("doctree-read", show_verdicts, priority=450)
+    app.connect("doctree-resolved", explain)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -44,6 +44,51 @@ addEventListener("load", () => {
   for (const button of document.querySelectorAll("button.copybtn")) button.tabIndex = -1;
 });
 
+// A term (book/_ext/terms.py) shows what the glossary says of it, a verdict (verdicts.py) what the
+// ledger does, while it has the focus, or while the pointer is on it or on the note itself; Escape
+// takes the note away. A tap follows the link.
+const article = document.querySelector(".bd-article");
+const explained = article?.querySelectorAll("a[data-definition]") ?? [];
+if (explained.length) {
+  const note = Object.assign(document.createElement("div"), { id: "term-note", hidden: true });
+  note.setAttribute("role", "tooltip");
+  article.append(note);
+  let term = null;
+  let leaving;
+  const hide = () => {
+    clearTimeout(leaving);
+    term?.removeAttribute("aria-describedby");
+    note.hidden = true;
+    term = null;
+  };
+  const show = (link) => {
+    hide();
+    term = link;
+    note.textContent = link.dataset.definition;
+    note.hidden = false;
+    link.setAttribute("aria-describedby", note.id);
+    const around = note.offsetParent.getBoundingClientRect();
+    const [line] = link.getClientRects();
+    const room = document.documentElement.clientWidth - note.offsetWidth - 8;
+    const below = line.bottom + note.offsetHeight < innerHeight || line.top < note.offsetHeight;
+    note.style.left = `${Math.max(8, Math.min(line.left, room)) - around.left}px`;
+    note.style.top = `${(below ? line.bottom : line.top - note.offsetHeight) - around.top}px`;
+  };
+  const leave = () => {
+    clearTimeout(leaving);
+    leaving = setTimeout(() => term !== document.activeElement && hide(), 200);
+  };
+  for (const link of explained) {
+    link.addEventListener("pointerenter", (event) => event.pointerType !== "touch" && show(link));
+    link.addEventListener("pointerleave", leave);
+    link.addEventListener("focus", () => show(link));
+    link.addEventListener("blur", hide);
+  }
+  note.addEventListener("pointerenter", () => clearTimeout(leaving));
+  note.addEventListener("pointerleave", leave);
+  addEventListener("keydown", ({ key }) => key === "Escape" && hide());
+}
+
 // The claims ledger shows the verdicts that are ticked.
 const ledger = document.querySelector("table.ledger");
 if (ledger) {

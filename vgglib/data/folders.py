@@ -42,12 +42,22 @@ for row in csv.DictReader(open("LOC_val_solution.csv")):
 ENDINGS = (*IMG_EXTENSIONS, ".gif", ".jfif")
 
 
+#: What macOS, a network drive and Windows put among pictures, copies of them in small among it.
+MADE_BY_SYSTEMS = {"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information"}
+
+
 def _is_picture(name: str) -> bool:
     return has_file_allowed_extension(name, ENDINGS)
 
 
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name in MADE_BY_SYSTEMS
+
+
 class ClassFolders(datasets.ImageFolder):
     """torchvision's ``ImageFolder`` without hidden files and folders, every picture in RGB.
+
+    Hidden are names that begin with a dot, and folders that a file system made for itself.
 
     Raises
     ------
@@ -61,7 +71,9 @@ class ClassFolders(datasets.ImageFolder):
         super().__init__(
             root,
             loader=pictures.read,
-            is_valid_file=lambda path: _is_picture(path) and f"{os.sep}." not in path[start:],
+            is_valid_file=lambda path: (
+                _is_picture(path) and not any(map(_is_hidden, path[start:].split(os.sep)))
+            ),
             allow_empty=True,
         )
         empty = sorted(set(self.classes) - {self.classes[label] for label in self.targets})
@@ -73,7 +85,7 @@ class ClassFolders(datasets.ImageFolder):
 
     def find_classes(self, directory):
         """The folders, sorted by name; a hidden one (.ipynb_checkpoints) is no class."""
-        entries = [entry for entry in os.scandir(directory) if not entry.name.startswith(".")]
+        entries = [entry for entry in os.scandir(directory) if not _is_hidden(entry.name)]
         classes = sorted(entry.name for entry in entries if entry.is_dir())
         if not classes:
             loose = sum(_is_picture(entry.name) for entry in entries)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,12 +16,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from .. import checks
 from ..augment import centre_crop
-from ..data import ImageSet
+from ..data import Data, ImageSet
 from ..data.sets import Split
 from ..devices import sum_dtype
 from ..modes import as_it_was
 from ..pictures import Pictures, read_image
-from ..pixels import pixels_of
+from ..pixels import inside, pixels_of
 from ..precision import autocast
 
 
@@ -71,13 +72,20 @@ def evaluate(
     ValueError
         If the set is empty or holds a class that the net does not have, or the net does not know
         its normalisation and none is given.
+    TypeError
+        If they are no images with classes.
     """
+    if isinstance(split, Data | Tensor):
+        raise TypeError(
+            f"evaluate takes images with their classes, an ImageSet or a Dataset, got a "
+            f"{type(split).__name__}; data.test is one, and ImageSet(images, labels) makes one"
+        )
     if len(split) == 0:
         raise ValueError("evaluate needs at least 1 image, got 0")
     pixels = pixels_of(model, mean, std)
     some = next(model.parameters())
     device = some.device
-    image_size = getattr(model, "image_size", 224) if image_size is None else image_size
+    image_size = getattr(inside(model), "image_size", 224) if image_size is None else image_size
     crop = centre_crop(round(image_size * 256 / 224), image_size)
     normalised, cuda = pixels.on(device), device.type == "cuda"
     loss = torch.zeros((), dtype=sum_dtype(device), device=device)
@@ -120,13 +128,15 @@ class Transformed(Dataset):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         image, label = read_image(self.dataset, index)
-        return self.transform(image), label
+        # Class numbers come in all widths (NumPy's, pandas'); shares of classes, as of mixup, stay.
+        return self.transform(image), label if np.ndim(label) else int(label)
 
 
 def batches_of(
     split: Split, batch_size: int, workers: int, transform: Callable | None = None, **options
 ) -> Iterable[tuple]:
     """A split in batches of (images, labels); without a transform pictures come as lists."""
+    checks.whole("batch_size", batch_size)
     if isinstance(split, ImageSet):
         parts = (split[start : start + batch_size] for start in range(0, len(split), batch_size))
         return ((part.images, part.labels) for part in parts)

@@ -7,6 +7,7 @@ between the processes of ``torchrun``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -22,7 +23,7 @@ from .centre import batches_of
 def top_k_error(
     test: Callable[..., Tensor],
     images: Split | Iterable,
-    k: Sequence[int] = (1, 5),
+    k: int | Sequence[int] = (1, 5),
     *,
     batch_size: int = 64,
     workers: int = 0,
@@ -37,7 +38,7 @@ def top_k_error(
     images : ImageSet, Dataset or iterable
         A set in memory; a dataset of (PIL image, class); or a loader of (images, classes), whatever
         images the test takes.
-    k : sequence of int
+    k : int or sequence of int
     batch_size, workers : int
         Images at a time, and processes that read a dataset from disk.
 
@@ -57,23 +58,23 @@ def top_k_error(
     Under ``torchrun`` each process tests every n-th image of a set and the counts are summed; a
     loader has to hand each process its own share already.
     """
-    k = tuple(k)
-    if not k or any(not isinstance(n, int) or n < 1 for n in k):
-        raise ValueError(f"k must be positive integers such as (1, 5), got {k!r}")
+    ks: tuple[int, ...] = (k,) if isinstance(k, int) else tuple(k)
+    if not ks or any(not isinstance(n, Integral) or n < 1 for n in ks):
+        raise ValueError(f"k must be positive integers such as (1, 5), got {ks!r}")
     place = Place.here()
-    counts = torch.zeros(len(k) + 1, dtype=torch.double)  # wrong in the first k …, images
+    counts = torch.zeros(len(ks) + 1, dtype=torch.double)  # wrong in the first k …, images
     for batch, labels in _batches(images, place, batch_size, workers):
         scores = test(batch).cpu()
         labels = torch.as_tensor(labels)
-        _check(scores, labels, k)
-        best = scores.topk(max(k)).indices == labels[:, None]  # (N, max k)
-        for place_of_k, n in enumerate(k):
+        _check(scores, labels, ks)
+        best = scores.topk(max(ks)).indices == labels[:, None]  # (N, max k)
+        for place_of_k, n in enumerate(ks):
             counts[place_of_k] += (~best[:, :n].any(1)).sum()
         counts[-1] += len(labels)
     *wrong, total = place.total(counts.to(place.device, sum_dtype(place.device))).tolist()
     if not total:
         raise ValueError("top_k_error needs at least 1 image, got 0")
-    return {n: count / total for n, count in zip(k, wrong, strict=True)}
+    return {n: count / total for n, count in zip(ks, wrong, strict=True)}
 
 
 def _batches(images, place: Place, batch_size: int, workers: int) -> Iterable[tuple]:

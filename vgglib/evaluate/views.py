@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, cast
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -235,7 +236,7 @@ class Fusion:
 
 def check_scales(scales: int | Sequence[int], least: int, why: str) -> tuple[int, ...]:
     """The test scales Q; a ValueError if there is none, or one of less than so many pixels."""
-    given = tuple(scales) if isinstance(scales, Sequence) else (scales,)
+    given = tuple(np.atleast_1d(scales)) if not isinstance(scales, str) else ()
     try:
         return tuple(checks.whole("scales", q, least) for q in given or [None])
     except ValueError:
@@ -260,7 +261,7 @@ def rescaled(images: Images, scale: int) -> Iterator[tuple[Tensor, Tensor]]:
         if isinstance(image, Image.Image):
             image = tvf.pil_to_tensor(tvf.resize(rgb(image), [scale]))
         elif isinstance(image, Tensor) and image.ndim == 3 and image.dtype == torch.uint8:
-            image = tvf.resize(image, [scale], antialias=True)
+            image = tvf.resize(rgb(image), [scale], antialias=True)
         else:
             raise TypeError(
                 "a test takes PIL images or uint8 tensors (3, H, W), got "

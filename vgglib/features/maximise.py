@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import trange
 
+from .. import checks
 from ..augment import IMAGENET_RGB_PCA
 from ..pixels import Pixels, known_to
 from .layers import channel_score, path_of
@@ -72,6 +73,7 @@ def maximise(
             if path_of(model, layer).startswith("features.")
             else getattr(model, "image_size", 224)
         )
+    checks.whole("steps", steps, 0), checks.whole("size", size)
     known = known_to(model) or Pixels(AUTHORS_MEAN)
     pixels = known if mean is None else Pixels(mean, std)
     generator = torch.Generator().manual_seed(seed)

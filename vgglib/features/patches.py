@@ -6,6 +6,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from .. import checks
 from .layers import activations, as_batch, channel_score, path_of, shortest
 
 #: What a layer without a window (ReLU, batch norm, LRN) counts as.
@@ -47,6 +48,7 @@ def top_patches(
     ValueError
         For an unknown layer or channel, or a layer without a feature map.
     """
+    checks.whole("k", k), checks.whole("batch_size", batch_size)
     images = as_batch(model, images)
     field, step, start = geometry(model, layer)
     channel_score(model, images[:1], layer, channel)  # raises if there is no such channel

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .. import checks
 from .layers import activations, as_batch
 
 
@@ -37,6 +38,7 @@ def effective_receptive_field(
     ValueError
         For an unknown layer, or one without a feature map.
     """
+    checks.whole("batch_size", batch_size)
     images = as_batch(model, images)
     total = torch.zeros(images.shape[2:], device=images.device)
     for part in images.split(batch_size):

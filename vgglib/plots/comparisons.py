@@ -84,7 +84,10 @@ def bars(
                 ax.annotate(
                     format(seeds.mean(), number), (x, top), (0, 7), textcoords="offset points",
                     ha="center", fontsize=10,
+                    bbox={"fc": "white", "ec": "none", "pad": 0.5},  # a line stays behind it
                 )  # fmt: skip
+    if number and not limits:
+        ax.margins(y=0.1)  # room for the number of the highest
     if cut:
         ax.set_xlim(-0.5, len(groups) - 0.5)  # points have no width that keeps their numbers inside
     longest = max(map(len, groups))
@@ -158,8 +161,8 @@ def signal(tables: pd.DataFrame | Mapping[str, pd.DataFrame], *, title: str = ""
                 places, values, "os^D"[number % 4] + DASHES[number % 4], color=CYCLE[number % 8],
                 label=label, markersize=5,
             )  # fmt: skip
-    for ax, what in zip(axes, ("activations", "gradients"), strict=True):
-        ax.set(yscale="log", ylabel=f"std of {what}")
+    for ax, what in zip(axes, ("before the ReLU", "of gradients"), strict=True):
+        ax.set(yscale="log", ylabel=f"std {what}")
         low, high = np.log10(ax.get_ylim())
         # Whole decades, so that at least two ticks have a number.
         ax.set_ylim(10 ** np.floor(low), 10 ** np.ceil(high))

@@ -21,7 +21,7 @@ from ..model import VGG, vgg
 from ..pixels import Pixels
 from ..pre_initialise import pre_initialise
 from ..precision import PRECISIONS, precision_on
-from ..weights import load_weights
+from ..weights import HEADS, load_weights
 from . import report
 from .batches import check_data, pipeline, split
 from .callbacks import TensorBoard
@@ -67,6 +67,10 @@ def parser() -> argparse.ArgumentParser:
         "--std", type=float, default=0.01, help="standard deviation for --init normal (0.01)"
     )
     net.add_argument("--weights", metavar="FILE", help="start from a run, a checkpoint or weights")
+    net.add_argument(
+        "--head", default="load", choices=HEADS,
+        help="new: of --weights all but the last layer, for other classes (load)",
+    )  # fmt: skip
     net.add_argument(
         "--pre-init", metavar="RUN",
         help="take the first four convolutions and the FC layers from this run's net (§3.1)",
@@ -151,6 +155,8 @@ def the_net(options, data: datasets.Data, seed: int) -> VGG:
         )
     if options.weights and options.pre_init:
         raise ValueError("--weights and --pre-init both say how to start; give one of them")
+    if options.head == "new" and not options.weights:
+        raise ValueError("--head new is about --weights, and there are none")
     torch.manual_seed(seed)
     net = vgg(
         options.net,
@@ -162,7 +168,7 @@ def the_net(options, data: datasets.Data, seed: int) -> VGG:
     )
     initialise(net, options.init, options.std)
     if options.weights:
-        load_weights(net, options.weights)
+        load_weights(net, options.weights, head=options.head)
     if options.pre_init:
         pre_initialise(net, load_run(options.pre_init))
     return net

@@ -1,7 +1,7 @@
 """How is a network trained?
 
 The function of chapters 3 and 5: it puts the parts together, images, recipe and what looks on;
-the loop itself is :class:`vgglib.train.run.Run`, which fine-tuning and boxes use as well.
+the loop itself is ``Run`` of ``run.py``, which fine-tuning and boxes use as well.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def train(
 
     In-memory sets are moved to the device once, as uint8, and their crops are made there in
     batches; datasets of PIL images go through ``training_crop`` in worker processes. Inside
-    ``torchrun`` (see ``vgglib.train.processes``) the processes share each batch.
+    ``torchrun`` (see :func:`vgglib.processes`) the processes share each batch.
 
     Parameters
     ----------
@@ -124,6 +124,8 @@ def train(
     ValueError
         If the data does not suit the net or the recipe, or the run to be resumed is another one or
         cannot be changed so; the message says what to do.
+    TypeError
+        If the recipe, a callback or a function is something else.
     FileExistsError
         If ``out`` holds a run and ``resume`` is not asked for.
     CheckpointError
@@ -147,9 +149,18 @@ def train(
     -----
     Random numbers are drawn by ``recipe.seed``; torch's own go on afterwards as if none had been.
     """
+    if not isinstance(recipe, Recipe):
+        raise TypeError(f"train takes a vgglib.Recipe, such as Recipe.small(), got {recipe!r}")
+    for name, given in {"loss": loss, "transform": transform, "on_epoch": on_epoch}.items():
+        if given is not None and (isinstance(given, type) or not callable(given)):
+            raise TypeError(
+                f"{name} must be a function, or an object that is called, got {given!r}"
+            )
     accumulate = whole("accumulate", accumulate)
     if resume not in (True, False, "last", "previous"):
         raise ValueError(f"resume must be True, False, 'last' or 'previous', got {resume!r}")
+    if out is not None and not os.fspath(out):
+        raise ValueError("out (--out) must be the name of a folder, got an empty one")
     if out is None and (resume or checkpoint_steps is not None):
         raise ValueError("resume and checkpoint_steps need out=…, the folder of the run")
     if checkpoint_steps is not None:

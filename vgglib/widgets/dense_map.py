@@ -1,6 +1,6 @@
 """What does a net say of an image larger than its own? (§3.2, chapter 7).
 
-The front end runs the stand-in net over the whole photo, as :func:`vgglib.evaluate.dense` does, and
+The front end runs the stand-in net over the whole photo, as :func:`vgglib.dense` does, and
 a test holds the two equal.
 """
 

@@ -232,39 +232,57 @@ function card(question, name, { answered, show }) {
   return { form, update };
 }
 
-// ---------------------------------------------------------------- outputs that wait
+// ---------------------------------------------------------------- what waits
 
-/** Fold the outputs of the cells that wait for a question; gives what unfolds them. */
-function fold(el, name, show) {
+/** What is said of a cell's output: all that follows up to the next cell, claim or heading. */
+function said(cell) {
+  const found = [];
+  let part = cell.nextElementSibling;
+  for (; part && !part.matches(".cell, section, blockquote"); part = part.nextElementSibling) {
+    found.push(part);
+  }
+  // The last of several, where a cell follows that does not wait, is said of that one.
+  if (found.length > 1 && part?.matches(".cell:not([class*=tag_see-])")) found.pop();
+  return found;
+}
+
+/** Hide the outputs that wait for a question and what is said of them; gives what shows them. */
+function hold(el, name, show) {
   const place = el.closest(".vgg-widget")?.id;
   const cells = place
     ? [...document.querySelectorAll(`.cell.tag_see-${CSS.escape(name.split("/").pop())}`)]
     : []; // a notebook
-  const held = cells.flatMap((cell) => [...cell.querySelectorAll(".cell_output")]);
-  const notes = held.map((output) => {
+  const held = cells.flatMap((cell) => [...cell.querySelectorAll(".cell_output"), ...said(cell)]);
+  // One note a section: several below each other look broken.
+  const section = (part) => part?.closest("section");
+  const first = held.filter((part, i) => !i || section(part) !== section(held[i - 1]));
+  const notes = first.map((part) => {
     const note = h(
       "p",
       { className: "predict-held" },
-      "This output waits for ",
+      "What comes out waits for ",
       h("a", { href: `#${place}` }, "your prediction"),
       ". ",
       button("Show it", show),
     );
-    output.before(note);
-    // A search in the page, or a link into the output, finds what is hidden until it is found.
-    output.setAttribute("hidden", "onbeforematch" in output ? "until-found" : "");
-    output.addEventListener("beforematch", show);
+    part.before(note);
     return note;
+  });
+  held.forEach((part) => {
+    // A search in the page, or a link into it, finds what is hidden until it is found.
+    part.classList.add("predict-waits");
+    part.setAttribute("hidden", "onbeforematch" in part ? "until-found" : "");
+    part.addEventListener("beforematch", show);
   });
   const linked = () => {
     const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-    if (!target || !cells.some((cell) => cell.contains(target))) return;
+    if (!target || ![...cells, ...held].some((part) => part.contains(target))) return;
     show();
     target.scrollIntoView();
   };
   const open = () => {
     notes.forEach((note) => note.remove());
-    held.forEach((output) => output.removeAttribute("hidden"));
+    held.forEach((part) => part.removeAttribute("hidden"));
     removeEventListener("hashchange", linked);
   };
   if (held.length) addEventListener("hashchange", linked);
@@ -310,7 +328,7 @@ function render({ model, el }) {
   });
   const seen = new Set(places.filter((place) => kept("shown", place)));
   const count = h("p", { className: "predict-count" });
-  const held = questions.length === 1 ? fold(el, name, cards[0].show) : null;
+  const held = questions.length === 1 ? hold(el, name, cards[0].show) : null;
 
   function update() {
     const answers = model.get("answers");

@@ -131,7 +131,7 @@ function rules(model) {
 
 // ---------------------------------------------------------------- pictures
 
-const QUANTITIES = { activation: "std of activations", gradient: "std of gradients" };
+const QUANTITIES = { activation: "std before the ReLU", gradient: "std of gradients" };
 const DECADES = { least: -10, most: 10, apart: 5 }; // always: a line that leaves them is a result
 const HEIGHT = 160; // of a panel, in pixels
 
@@ -325,13 +325,21 @@ function render({ model, el }) {
     if (kept) legend.append(h("span", { className: "lab-key lab-kept" }, `■ ${kept.label}`));
   }
 
+  let turn = 0;
+  // What stands there belongs to the setting before, until the answer comes: it is dimmed.
+  const stale = (is) =>
+    [verdictLine, scale, plot, numbers].forEach((part) => part.classList.toggle("lab-stale", is));
+
   const update = () => {
     show();
+    stale(true);
     const asked = question(model);
     const name = label(model);
+    const mine = ++turn;
     worker.ask(asked, (answer) => {
       present = { label: name, result: measured(model, asked, answer) };
       paint();
+      stale(mine !== turn);
       verdictLine.say(...story(model, present.result));
     });
   };
