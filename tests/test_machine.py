@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import machine
 import pytest
@@ -174,6 +175,16 @@ def test_a_python_that_can_make_no_environment_gets_the_package_that_can(bare, m
     with pytest.raises(SystemExit) as stopped:
         machine.environment("python3.12")
     assert "3.11" in str(stopped.value) and "python3.12" in str(stopped.value)
+
+
+@pytest.mark.parametrize(("free", "made"), [(1.5e9, False), (20e9, True)])
+def test_a_full_disk_is_told_before_anything_is_installed(bare, monkeypatch, free, made):
+    bare("python3", PYTHON.format("3 11 True"))
+    monkeypatch.setattr(machine.shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
+    with pytest.raises(SystemExit) as stopped:
+        machine.environment()
+    said = str(stopped.value)
+    assert said == "0" if made else {"1.5", "GB", str(machine.GIGABYTES)} < set(said.split())
 
 
 def test_the_interpreter_here_is_understood():

@@ -41,6 +41,8 @@ APPLICATIONS = {
 BROWSERS = "https://cdn.playwright.dev"
 
 
+# What .venv takes, nearly all of it torch.
+GIGABYTES = 7
 # What the pins are tried with, then what else they allow.
 PYTHONS = ("python3.11", "python3.12", "python3.13", "python3.14", "python3")
 OLDEST = (3, 11)
@@ -241,6 +243,12 @@ def find_python(given=None):
 
 def environment(given=None):
     """Make .venv, if need be with a Python that is installed for it."""
+    free = shutil.disk_usage(ROOT).free / 1e9
+    if free < GIGABYTES:
+        raise SystemExit(
+            f"The disk that holds {ROOT} has {free:.1f} GB free; the environment takes about "
+            f"{GIGABYTES} GB. Make room, or clone the course onto another disk."
+        )
     python, package = find_python(given)
     if not python and not given:
         NEEDS["python"] = Need(
