@@ -17,7 +17,7 @@ vgglib's data folder. Without all of them the runs wait.
 import functools
 
 import torch
-from record import RUNS, Job, Plan, alone
+from record import FORWARD_RATE, RUNS, Job, Plan, alone
 from torch import nn
 
 import vgglib
@@ -72,6 +72,11 @@ def kept(scale):
     return RUNS / "caltech" / f"{LAYER}-Q-{scale}"
 
 
+def stored(name, scale):
+    """The file of a class's descriptors at a scale."""
+    return kept(scale) / f"{name}.pt"
+
+
 @functools.cache
 def described(name, scale):
     """Descriptors of a class's pictures that are in some split, by their number; kept on disk.
@@ -79,7 +84,7 @@ def described(name, scale):
     By one process at a time, which holds the lock of the scale.
     """
     wanted = sorted({i for seed in range(SPLITS) for part in split(name, seed) for i in part})
-    path = kept(scale) / f"{name}.pt"
+    path = stored(name, scale)
     if path.exists() and (rows := torch.load(path)).keys() >= set(wanted):
         return rows
     images = [pictures.read(files()[name][i]) for i in wanted]
@@ -115,25 +120,25 @@ def run(seed, scales, how, _):
 
 
 def plans():
-    def minutes(scales):
-        sides = 1.5 * sum(q * q for q in scales) / 224**2  # pictures are half as long again as high
-        return Job.guess(2 * 2 * 15.4e9 * sides * PICTURES / SPLITS)
+    def minutes(scale):
+        """The runs of one scale share its descriptors, of both mirror images."""
+        area = 1.5 * scale**2 / 224**2  # pictures are half as long again as high
+        return Job.guess(2 * 2 * 15.4e9 * area * PICTURES / SPLITS, FORWARD_RATE)
 
-    runs = {f"Q = {q}": ((q,), "average") for q in SCALES}
-    runs["three scales, averaged"] = SCALES, "average"
-    runs["three scales, stacked"] = SCALES, "stack"
+    def described_all():
+        return complete() and all(stored(name, q).exists() for name in files() for q in SCALES)
+
     jobs = [
-        Job(
-            label,
-            seed,
-            functools.partial(run, seed, scales, how),
-            f"caltech: {label}",
-            minutes(scales) if len(scales) == 1 else 1 + minutes(scales),
-            complete,
-        )
-        for label, (scales, how) in runs.items()
+        Job(f"Q = {q}", seed, functools.partial(run, seed, (q,), "average"), f"caltech: Q = {q}",
+            minutes(q), complete)
+        for q in SCALES
         for seed in range(SPLITS)
-    ]
+    ] + [
+        Job(f"three scales, {name}", seed, functools.partial(run, seed, SCALES, how),
+            f"caltech: {name}", 1.0, described_all)
+        for name, how in (("averaged", "average"), ("stacked", "stack"))
+        for seed in range(SPLITS)
+    ]  # fmt: skip
     settings = {
         "net": "D, convolutions of the paper",
         "layer": LAYER,

@@ -18,7 +18,7 @@ import functools
 
 import torch
 from caltech import CLASSES, TRAIN, complete, files, split
-from record import RUNS, Job, Plan, alone
+from record import FORWARD_RATE, RUNS, Job, Plan, alone
 from torch.nn import functional as F
 
 import vgglib
@@ -163,7 +163,7 @@ def plans(seeds=3):
         views = 0 if len(scales) > 1 else views * TEST
         first = kinds == ["dense"] and scales == (224 if training == SMALL else 256,)
         crops = TRAIN * CROPS if first else 0
-        return 1 + Job.guess(2 * 15.4e9 * (views + crops) * CLASSES)
+        return 1 + Job.guess(2 * 15.4e9 * (views + crops) * CLASSES, FORWARD_RATE)
 
     jobs = [
         Job(
