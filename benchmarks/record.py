@@ -55,8 +55,8 @@ QUEUED = (
     "caltech",
     "photos",
 )
-#: Floating-point operations a second of one core in fp32, to guess how long a run will take: of a
-#: training of a narrow net (as measured for ``depth_converged``), of a full-width net's forward pass.
+#: Floating-point operations a second of one core in fp32, to guess how long a run will take: of the
+#: training of a narrow net (as in ``depth_converged``), and of a full-width net's forward pass.
 RATE, FORWARD_RATE = 45e9, 150e9
 #: Seconds until a process looks again whether what its runs wait for has been made by another.
 PATIENCE = 60.0

@@ -177,7 +177,7 @@ def test_a_folder_of_files(home):
 
 
 @pytest.mark.grader
-@pytest.mark.slow
+@pytest.mark.long  # test_gradebook.py looks at what comes into the gradebook
 @pytest.mark.linux(SANDBOX)
 def test_nbgrader_on_jupyterhub(home):
     course, student, exchange = (home / name for name in ("course", "student", "exchange"))
@@ -244,7 +244,9 @@ def by_moodle(folder, notebook):
 @pytest.mark.parametrize(
     ("number", "downloads", "table", "column"),
     [
-        (1, by_canvas, "canvas.csv", f"{TITLE} (4711)"),
+        pytest.param(
+            1, by_canvas, "canvas.csv", f"{TITLE} (4711)", marks=pytest.mark.long
+        ),  # the same way as with Moodle, to another table
         (2, by_moodle, f"moodle-{NAME}.csv", "Grade"),
     ],
     ids=["canvas", "moodle"],
