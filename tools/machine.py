@@ -41,8 +41,8 @@ APPLICATIONS = {
 BROWSERS = "https://cdn.playwright.dev"
 
 
-# What .venv takes, nearly all of it torch.
-GIGABYTES = 7
+# What installing .venv takes; 7 of them stay, nearly all of it torch.
+GIGABYTES = 10
 # What the pins are tried with, then what else they allow.
 PYTHONS = ("python3.11", "python3.12", "python3.13", "python3.14", "python3")
 OLDEST = (3, 11)
@@ -246,8 +246,8 @@ def environment(given=None):
     free = shutil.disk_usage(ROOT).free / 1e9
     if free < GIGABYTES:
         raise SystemExit(
-            f"The disk that holds {ROOT} has {free:.1f} GB free; the environment takes about "
-            f"{GIGABYTES} GB. Make room, or clone the course onto another disk."
+            f"The disk that holds {ROOT} has {free:.1f} GB free; to install the environment takes "
+            f"about {GIGABYTES} GB, of which 7 stay. Make room, or clone onto another disk."
         )
     python, package = find_python(given)
     if not python and not given:
