@@ -15,7 +15,9 @@ from docutils.core import publish_doctree
 from fontTools.ttLib import TTFont
 from test_book import pages, parsed
 
+import vgglib
 from conftest import CHAPTERS, ROOT, tags
+from vgglib import plots
 from vgglib.evidence import VERDICTS
 
 FONTS = ROOT / "book" / "_static" / "fonts"
@@ -220,6 +222,19 @@ MEASURES = """() => {
 def light(colour):
     """How light a CSS colour is, from 0 to 255."""
     return sum(map(float, colour[colour.index("(") + 1 : -1].split(",")[:3])) / 3
+
+
+def test_only_what_is_drawn_is_turned_over_in_the_dark():
+    """Lines and bars are; a photo is not, also beside a drawing, nor are pictures of clothes."""
+    fig, axes = plots.subplots(2, 1)
+    axes[0].bar([1, 2, 3], [1, 2, 3])
+    axes[1].plot([3, 1, 2])
+    assert figures.is_drawing(plots.png(fig, "Three bars above a line."))
+    axes[0].imshow(vgglib.data.photos()["chelsea"])
+    assert not figures.is_drawing(plots.png(fig, "A photo of a cat above a line."))
+    clothes = vgglib.data.load("fashion-mnist-mini").test.images[:10]
+    grid = plots.image_grid(list(clothes), columns=5)
+    assert not figures.is_drawing(plots.png(grid, "Ten pieces of clothing."))
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -3,11 +3,12 @@
 A picture that a cell shows becomes "Figure 4.3" with what its alt text says first, can be linked as
 ``04_pre_initialisation.ipynb#figure-4-3``, and where the text speaks of *the figure* it says which.
 A drawing on white gets the class ``drawing``: the style sheet turns it over for the dark theme,
-which would make a negative of a photo.
+which would make a negative of a photo, also of one beside a drawing.
 """
 
 import io
 import re
+from collections import Counter
 
 from docutils import nodes
 from PIL import Image
@@ -27,11 +28,17 @@ def caption(alt):
 
 
 def is_drawing(picture):
-    """Whether a PNG is a drawing on white paper: most of it is white."""
+    """Whether a PNG is a drawing on white paper: the rest is of few colours, as no photo is."""
     shown = Image.open(io.BytesIO(picture)).convert("RGB")
-    colours = shown.getcolors(shown.width * shown.height)
-    white = sum(count for count, colour in colours if min(colour) >= WHITE)
-    return white > 0.6 * shown.width * shown.height
+    size = shown.width * shown.height
+    white, others = 0, Counter()
+    for count, colour in shown.getcolors(size):
+        if min(colour) >= WHITE:
+            white += count
+        else:
+            others[tuple(part // 32 for part in colour)] += count  # edges are blurred
+    drawn = sum(count for _, count in others.most_common(4))
+    return white > 0.5 * size and size - white - drawn < 0.1 * size
 
 
 def number_figures(app, doctree):
