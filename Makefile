@@ -23,9 +23,8 @@ BOOK_SOURCES = _config.yml _toc.yml CITATION.cff tools/imports.py \
 	$(shell find book vgglib -type f -not -name '*.pyc') \
 	$(wildcard notebooks/*.ipynb benchmarks/recorded/*.json)
 
-# Processes of tests, each with one thread: one more than cores, since pages and programs are waited
-# for. conftest.py says what runs where.
-WORKERS ?= $(shell python3 -c "import os; print((os.cpu_count() or 1) + 1)")
+# One process of tests a core, each with one thread; conftest.py says what runs where.
+WORKERS ?= auto
 CHECK = OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --maxprocesses=4 \
 	--dist loadfile --no-loadscope-reorder
 CHAPTERS = --nbval --nbval-current-env --nbval-cell-timeout=1200

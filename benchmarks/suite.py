@@ -53,7 +53,7 @@ def rows(rounds):
 
 def main():
     chosen = arguments(__doc__.splitlines()[0], seeds=1)
-    record("suite", rows(chosen.seeds), {"processes": "one more than cores"}, only=chosen.only)
+    record("suite", rows(chosen.seeds), {"processes": "one a core"}, only=chosen.only)
 
 
 if __name__ == "__main__":
