@@ -1,7 +1,7 @@
 """The slides: whole, free of answers, each fits its screen; seen in a browser, offline."""
 
-import subprocess
 import re
+import subprocess
 from base64 import b64decode
 
 import claims
