@@ -72,11 +72,6 @@ def kept(scale):
     return RUNS / "caltech" / f"{LAYER}-Q-{scale}"
 
 
-def stored(name, scale):
-    """The file of a class's descriptors at a scale."""
-    return kept(scale) / f"{name}.pt"
-
-
 @functools.cache
 def described(name, scale):
     """Descriptors of a class's pictures that are in some split, by their number; kept on disk.
@@ -84,7 +79,7 @@ def described(name, scale):
     By one process at a time, which holds the lock of the scale.
     """
     wanted = sorted({i for seed in range(SPLITS) for part in split(name, seed) for i in part})
-    path = stored(name, scale)
+    path = kept(scale) / f"{name}.pt"
     if path.exists() and (rows := torch.load(path)).keys() >= set(wanted):
         return rows
     images = [pictures.read(files()[name][i]) for i in wanted]
@@ -125,8 +120,10 @@ def plans():
         area = 1.5 * scale**2 / 224**2  # pictures are half as long again as high
         return Job.guess(2 * 2 * 15.4e9 * area * PICTURES / SPLITS, FORWARD_RATE)
 
-    def described_all():
-        return complete() and all(stored(name, q).exists() for name in files() for q in SCALES)
+    def scales_done():
+        """The joined runs come last; descriptors that are gone by then are made anew."""
+        wanted = {(f"Q = {q}", seed) for q in SCALES for seed in range(SPLITS)}
+        return complete() and wanted <= plan.done()
 
     jobs = [
         Job(f"Q = {q}", seed, functools.partial(run, seed, (q,), "average"), f"caltech: Q = {q}",
@@ -135,7 +132,7 @@ def plans():
         for seed in range(SPLITS)
     ] + [
         Job(f"three scales, {name}", seed, functools.partial(run, seed, SCALES, how),
-            f"caltech: {name}", 1.0, described_all)
+            f"caltech: {name}", 1.0, scales_done)
         for name, how in (("averaged", "average"), ("stacked", "stack"))
         for seed in range(SPLITS)
     ]  # fmt: skip
@@ -146,4 +143,5 @@ def plans():
         "test pictures a class, at most": TEST,
         "data": "Caltech-101",
     }
-    return [Plan("caltech", settings, jobs)]
+    plan = Plan("caltech", settings, jobs)
+    return [plan]

@@ -40,6 +40,7 @@ def bare(tmp_path, monkeypatch):
     monkeypatch.setattr(machine.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(machine, "NEEDS", {**machine.NEEDS, **needs("chromium")})
+    monkeypatch.setattr(machine.shutil, "disk_usage", lambda path: SimpleNamespace(free=1e12))
 
     def add(name, script=None):
         path = folder / name

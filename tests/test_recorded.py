@@ -355,6 +355,18 @@ def test_half_unpacked_pictures_are_waited_for(folders, monkeypatch):
     assert caltech.complete()
 
 
+def test_scales_are_joined_once_each_is_recorded_even_without_its_files(folders, monkeypatch):
+    monkeypatch.setattr(caltech, "complete", lambda: True)
+    (plan,) = caltech.plans()
+    joined = [job for job in plan.jobs if job.label.startswith("three scales")]
+    single = [job for job in plan.jobs if job not in joined]
+    assert len(joined) == 6 and all(job.ready() for job in single)
+    for job in single:
+        assert not any(other.ready() for other in joined)
+        plan._write({"label": job.label, "seed": job.seed, "test_accuracy": 0.9})
+    assert all(job.ready() for job in joined)
+
+
 def test_the_modules_of_the_queue_say_what_they_want(folders):
     """Every plan can be made, names no run twice, and guesses its time."""
     for wanted in record.plans():
